@@ -1,0 +1,206 @@
+//! Compartments: the unit of isolation, one per client connection.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::task::Poll;
+use std::time::Instant;
+
+use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+
+use crate::identity::Identity;
+use crate::seal::Seal;
+use crate::state::{State, StateCell};
+
+/// One client connection (an Engine.IO session or a plain WebSocket) as the unit of isolation.
+///
+/// It knows who it is, what it has done wrong and which parts must be closed to seal it. It holds
+/// its parts weakly: their owners (the transport, the Socket.IO socket) decide how long they live.
+pub struct Compartment {
+    key: u64,
+    session: OnceLock<Box<str>>,
+    peer: Option<SocketAddr>,
+    identity: Mutex<Option<Identity>>,
+    opened: Instant,
+    state: StateCell,
+    faults: AtomicU32,
+    failed_events: AtomicU32,
+    /// The server's runtime, on which the parts' own code has to run when they are sealed.
+    runtime: Option<tokio::runtime::Handle>,
+    parts: Mutex<SmallVec<[Weak<dyn Seal>; 2]>>,
+    /// The task that seals it and waits for its parts.
+    sealer: AtomicWaker,
+}
+
+impl Compartment {
+    /// A live compartment, not yet known to any registry: see
+    /// [`Registry::open`](crate::Registry::open). Remembers the tokio runtime it is created on.
+    pub(crate) fn new(peer: Option<SocketAddr>) -> Arc<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Arc::new(Self {
+            key: NEXT.fetch_add(1, Ordering::Relaxed),
+            session: OnceLock::new(),
+            peer,
+            identity: Mutex::new(None),
+            opened: Instant::now(),
+            state: StateCell::new(),
+            faults: AtomicU32::new(0),
+            failed_events: AtomicU32::new(0),
+            runtime: tokio::runtime::Handle::try_current().ok(),
+            parts: Mutex::new(SmallVec::new()),
+            sealer: AtomicWaker::new(),
+        })
+    }
+
+    /// A number that no other compartment of this process ever has.
+    #[must_use]
+    pub fn key(&self) -> u64 {
+        self.key
+    }
+
+    /// The name that clients and operators know it by: the session id, else `connection-N`.
+    #[must_use]
+    pub fn id(&self) -> String {
+        self.session.get().map_or_else(|| format!("connection-{}", self.key), ToString::to_string)
+    }
+
+    /// The Engine.IO session id, once there is one.
+    #[must_use]
+    pub fn session(&self) -> Option<&str> {
+        self.session.get().map(AsRef::as_ref)
+    }
+
+    /// Sets the session id; the first one stays. Answers whether it is the one that is set now.
+    pub(crate) fn set_session(&self, session: &str) -> bool {
+        &**self.session.get_or_init(|| session.into()) == session
+    }
+
+    /// The address at the other end of the TCP connection that opened it, where known.
+    #[must_use]
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.peer
+    }
+
+    /// Who it is: what the application said with [`identify`](Self::identify), else its address.
+    #[must_use]
+    pub fn identity(&self) -> Option<Identity> {
+        self.identity.lock().clone().or_else(|| self.peer.map(|peer| Identity::Address(peer.ip())))
+    }
+
+    /// Says who it is, in the application's own words (`user:42`).
+    pub fn identify(&self, name: impl Into<String>) {
+        *self.identity.lock() = Some(Identity::Named(name.into()));
+    }
+
+    /// When it was opened.
+    #[must_use]
+    pub fn opened(&self) -> Instant {
+        self.opened
+    }
+
+    /// Where it is in its life.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.state.get()
+    }
+
+    /// Whether it may start new work.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.state.get() == State::Live
+    }
+
+    /// Takes the right to seal it. Only one caller ever gets `true`.
+    pub(crate) fn begin_seal(&self) -> bool {
+        self.state.advance(State::Live, State::Sealing)
+    }
+
+    pub(crate) fn end_seal(&self) {
+        self.state.advance(State::Sealing, State::Sealed);
+    }
+
+    /// How many faults it has caused.
+    #[must_use]
+    pub fn faults(&self) -> u32 {
+        self.faults.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_fault(&self) {
+        self.faults.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many of its events were failed by [`Verdict::FailEvent`](crate::Verdict::FailEvent).
+    #[must_use]
+    pub fn failed_events(&self) -> u32 {
+        self.failed_events.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_failed_event(&self) {
+        self.failed_events.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Adds a part that must be closed when the compartment is sealed.
+    pub fn attach<S: Seal>(&self, part: &Arc<S>) {
+        let part: Weak<S> = Arc::downgrade(part);
+        let mut parts = self.parts.lock();
+        parts.retain(|part| part.strong_count() > 0);
+        parts.push(part);
+    }
+
+    /// The parts that are still there.
+    #[must_use]
+    pub fn parts(&self) -> SmallVec<[Arc<dyn Seal>; 2]> {
+        self.parts.lock().iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// The first part of type `S` that `wanted` accepts.
+    pub fn find_part<S: Seal>(&self, wanted: impl Fn(&S) -> bool) -> Option<Arc<S>> {
+        // Latest first: a client that left a namespace and came back has an old and a new part there.
+        self.parts().into_iter().rev().find_map(|part| {
+            let part: Arc<dyn std::any::Any + Send + Sync> = part;
+            part.downcast::<S>().ok().filter(|part| wanted(part))
+        })
+    }
+
+    /// Whether every part is gone.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.parts().iter().all(|part| part.is_gone())
+    }
+
+    /// Says that a part has delivered a notice or is gone, to whoever seals the compartment.
+    pub fn progress(&self) {
+        self.sealer.wake();
+    }
+
+    /// Waits until `done`, which is asked again after each [`progress`](Self::progress). For the one task
+    /// that seals.
+    pub(crate) async fn progressed(&self, mut done: impl FnMut() -> bool) {
+        std::future::poll_fn(|cx| {
+            self.sealer.register(cx.waker());
+            if done() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    /// Runs `work` inside the context of the server's runtime, so that tasks it spawns run there and
+    /// not on the thread that seals.
+    pub(crate) fn on_runtime<R>(&self, work: impl FnOnce() -> R) -> R {
+        let _context = self.runtime.as_ref().map(tokio::runtime::Handle::enter);
+        work()
+    }
+}
+
+impl fmt::Debug for Compartment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Compartment")
+            .field("id", &self.id())
+            .field("peer", &self.peer)
+            .field("state", &self.state.get())
+            .field("faults", &self.faults())
+            .finish_non_exhaustive()
+    }
+}

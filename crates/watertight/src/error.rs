@@ -1,0 +1,33 @@
+//! Errors of setting up.
+
+use std::time::Duration;
+
+/// Why [`Builder::install`](crate::Builder::install) failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InstallError {
+    /// There is one panic hook and one recovery thread per process.
+    #[error(
+        "watertight is already installed in this process: install it once, before the first SocketIo is \
+         built and before `serve` (both install the defaults when nothing is installed yet)"
+    )]
+    AlreadyInstalled,
+    /// A duration is outside of its bounds.
+    #[error("`{name}` is {value:?}: it must be between {min:?} and {max:?}")]
+    OutOfBounds {
+        /// The setting.
+        name: &'static str,
+        /// What it was set to.
+        value: Duration,
+        /// The least it may be.
+        min: Duration,
+        /// The most it may be.
+        max: Duration,
+    },
+    /// A limit of 0 would never let an incident be printed.
+    #[error("`storm_limit` is 0: at least one incident per location and second must be printed")]
+    NoStormLimit,
+    /// The recovery thread did not start.
+    #[error("cannot start the recovery thread")]
+    Thread(#[source] std::io::Error),
+}

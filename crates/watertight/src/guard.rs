@@ -1,0 +1,226 @@
+//! Boundaries: code that runs inside a scope and whose panics stop here.
+
+use std::any::Any;
+use std::fmt;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+
+use crate::fault::{Attribution, Fault, Outcome, Report};
+use crate::scope::{self, Scope};
+use crate::seal::Notice;
+
+/// A panic that was stopped at a boundary. The fault has been reported; the payload is kept for those
+/// who want to go on unwinding.
+pub struct Caught(Box<dyn Any + Send>);
+
+impl Caught {
+    /// The panic's payload, for [`std::panic::resume_unwind`].
+    #[must_use]
+    pub fn into_payload(self) -> Box<dyn Any + Send> {
+        let mut this = self;
+        std::mem::replace(&mut this.0, Box::new(()))
+    }
+}
+
+impl Drop for Caught {
+    fn drop(&mut self) {
+        // A payload is the user's own type: its destructor may panic as well.
+        let payload = std::mem::replace(&mut self.0, Box::new(()));
+        if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+            std::mem::forget(second);
+        }
+    }
+}
+
+impl fmt::Debug for Caught {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Caught").field(&text_of(&*self.0)).finish()
+    }
+}
+
+impl fmt::Display for Caught {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "panicked: {}", text_of(&*self.0))
+    }
+}
+
+impl std::error::Error for Caught {}
+
+/// The text of a panic's payload, as far as it has one.
+pub(crate) fn text_of(payload: &(dyn Any + Send)) -> &str {
+    payload
+        .downcast_ref::<&'static str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("(a payload that is not text)")
+}
+
+/// Runs `work` inside `scope`. A panic that unwinds out of it is reported as a fault of the scope's
+/// compartment and answered as [`Caught`].
+///
+/// `responder` is called on the recovery thread when the verdict fails only this piece of work.
+///
+/// # Errors
+///
+/// [`Caught`], when `work` panicked.
+pub fn run<R>(
+    scope: Scope,
+    responder: Option<impl FnOnce(&Notice) + Send + 'static>,
+    work: impl FnOnce() -> R,
+) -> Result<R, Caught> {
+    let mut scope = Some(scope);
+    let mut responder = responder;
+    enter(&mut scope, &mut responder, work)
+}
+
+/// Lends the scope to the thread while `work` runs. Leaves `None` in `scope` when `work` took it to
+/// spawn with ([`scope::take_current`]).
+fn enter<R, N: FnOnce(&Notice) + Send + 'static>(
+    scope: &mut Option<Scope>,
+    responder: &mut Option<N>,
+    work: impl FnOnce() -> R,
+) -> Result<R, Caught> {
+    let previous = scope::swap(scope.take());
+    let result = catch_unwind(AssertUnwindSafe(work));
+    *scope = scope::swap(previous);
+    if let Some(seen) = scope::take_pending() {
+        settle(seen, result.is_err(), responder);
+    } else if let Err(payload) = &result {
+        report_unseen(&**payload, scope.as_ref(), responder);
+    }
+    result.map_err(Caught)
+}
+
+#[cold]
+fn settle<N: FnOnce(&Notice) + Send + 'static>(mut seen: Box<Report>, escaped: bool, responder: &mut Option<N>) {
+    if escaped {
+        seen.outcome = Outcome::Escaped;
+        seen.responder = responder.take().map(|responder| Box::new(responder) as _);
+    } else {
+        seen.outcome = Outcome::Caught;
+    }
+    crate::submit(seen);
+}
+
+/// A panic that no hook has seen: one that was resumed, or ours is not installed.
+#[cold]
+fn report_unseen<N: FnOnce(&Notice) + Send + 'static>(
+    payload: &(dyn Any + Send),
+    scope: Option<&Scope>,
+    responder: &mut Option<N>,
+) {
+    let Some(scope) = scope else { return };
+    let mut report = Report::new(
+        Fault::Panic,
+        Attribution::Exact,
+        Some(scope.compartment().clone()),
+        Some(scope.activity().clone()),
+        text_of(payload),
+    );
+    report.responder = responder.take().map(|responder| Box::new(responder) as _);
+    crate::submit(Box::new(report));
+}
+
+/// The responder of work that nobody waits for.
+pub type NoResponder = fn(&Notice);
+
+pin_project! {
+    /// A future that runs inside a scope and whose panics stop here. See [`ScopeExt::scoped`](crate::ScopeExt::scoped).
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Guarded<F, N = NoResponder>
+    where
+        N: FnOnce(&Notice),
+        N: Send,
+        N: 'static,
+    {
+        scope: Option<Scope>,
+        responder: Option<N>,
+        #[pin]
+        future: Option<F>,
+    }
+
+    impl<F, N> PinnedDrop for Guarded<F, N>
+    where
+        N: FnOnce(&Notice),
+        N: Send,
+        N: 'static,
+    {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            if this.future.is_some() && this.scope.is_some() {
+                // Cancelled: what the future holds is dropped in its scope, and may panic there.
+                let _reported = enter(this.scope, this.responder, || this.future.set(None));
+            }
+        }
+    }
+}
+
+impl<F, N> Guarded<F, N>
+where
+    N: FnOnce(&Notice) + Send + 'static,
+{
+    /// Runs `future` inside `scope`. `responder` is called on the recovery thread when the verdict on
+    /// a fault fails only this piece of work.
+    pub fn new(scope: Scope, future: F, responder: Option<N>) -> Self {
+        Self { scope: Some(scope), responder, future: Some(future) }
+    }
+
+    /// Runs `future` inside the current scope, which is taken from the thread: for the last act of a
+    /// boundary, that spawns. `None` when there is no scope; the future is then given back.
+    ///
+    /// # Errors
+    ///
+    /// The future itself, outside of any scope.
+    pub fn take_scope(future: F, responder: Option<N>) -> Result<Self, F> {
+        match scope::take_current() {
+            Some(scope) => Ok(Self::new(scope, future, responder)),
+            None => Err(future),
+        }
+    }
+}
+
+impl<F, N> Future for Guarded<F, N>
+where
+    F: Future,
+    N: FnOnce(&Notice) + Send + 'static,
+{
+    type Output = Result<F::Output, Caught>;
+
+    /// # Panics
+    ///
+    /// When polled again after it answered.
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let polled = enter(this.scope, this.responder, || {
+            let future = this.future.as_mut().as_pin_mut().expect("polled after it answered");
+            let polled = future.poll(cx);
+            if polled.is_ready() {
+                this.future.set(None);
+            }
+            polled
+        });
+        match polled {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
+            Err(caught) => {
+                if this.scope.is_some() {
+                    let _reported = enter(this.scope, this.responder, || this.future.set(None));
+                }
+                Poll::Ready(Err(caught))
+            }
+        }
+    }
+}
+
+impl<F, N> fmt::Debug for Guarded<F, N>
+where
+    N: FnOnce(&Notice) + Send + 'static,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guarded").field("scope", &self.scope).finish_non_exhaustive()
+    }
+}

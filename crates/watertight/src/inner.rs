@@ -1,0 +1,74 @@
+//! What the hook, the guards and the recovery thread share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::compartment::Compartment;
+use crate::fault::{Report, SeenLocations};
+use crate::mailbox::Mailbox;
+use crate::policy::Policy;
+use crate::seal::{Notice, SealMode};
+use crate::settings::Settings;
+use crate::sink::Sink;
+
+pub(crate) struct Inner {
+    pub(crate) settings: Settings,
+    pub(crate) policy: Box<dyn Policy>,
+    pub(crate) sinks: Vec<Box<dyn Sink>>,
+    pub(crate) mailbox: Mailbox,
+    pub(crate) commands: mpsc::UnboundedSender<Command>,
+    pub(crate) seen: SeenLocations,
+    pub(crate) counters: Counters,
+    pub(crate) recovering: AtomicBool,
+}
+
+/// What others ask of the recovery thread.
+pub(crate) enum Command {
+    Seal { compartment: Arc<Compartment>, notice: Notice, mode: SealMode, done: oneshot::Sender<()> },
+}
+
+impl Inner {
+    /// Hands a fault to the recovery thread. When the queue is full the fault is counted as lost, and its
+    /// compartment is sealed on the way of the operator's commands, which has no bound.
+    pub(crate) fn submit(&self, report: Box<Report>) {
+        let Err(report) = self.mailbox.push(report) else { return };
+        if let Some(compartment) = report.compartment
+            && report.outcome == crate::fault::Outcome::Escaped
+        {
+            let notice = Notice::new(report.fault.code(), GENERIC_MESSAGE).retry(true, self.settings.retry_after);
+            let (done, _) = oneshot::channel();
+            let seal = Command::Seal { compartment, notice, mode: SealMode::Disconnect, done };
+            // The recovery thread lives as long as the process.
+            let _ = self.commands.send(seal);
+        }
+    }
+}
+
+/// What a client is told about a fault unless details are configured to be exposed.
+pub(crate) const GENERIC_MESSAGE: &str = "The server hit an internal error while it worked for this connection.";
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) panics: Counter,
+    pub(crate) incidents: Counter,
+    pub(crate) unattributed: Counter,
+    pub(crate) sealed: Counter,
+    pub(crate) overdue: Counter,
+    pub(crate) recovery_panics: Counter,
+}

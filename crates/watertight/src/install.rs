@@ -1,0 +1,300 @@
+//! Setting up: once per process.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::compartment::Compartment;
+use crate::error::InstallError;
+use crate::fault::{Report, SeenLocations};
+use crate::hook;
+use crate::inner::{Command, Counters, Inner};
+use crate::mailbox::Mailbox;
+use crate::policy::{Policy, StandardPolicy};
+use crate::recovery;
+use crate::registry::Registry;
+use crate::seal::{Notice, SealMode};
+use crate::settings::{PreviousHook, Settings};
+use crate::sink::{Sink, TracingSink};
+use crate::transport::TransportTasks;
+
+static INSTALLED: OnceLock<Watertight> = OnceLock::new();
+/// Held while installing, so that two threads cannot both do it.
+static INSTALLING: Mutex<()> = Mutex::new(());
+
+/// The panic hook, the recovery thread and all they share, of this process. Get it with
+/// [`Watertight::builder`] or [`installed`].
+#[derive(Clone)]
+pub struct Watertight {
+    inner: Arc<Inner>,
+}
+
+/// Sets up the process. Finish with [`install`](Self::install).
+#[must_use = "nothing is installed until `install` is called"]
+pub struct Builder {
+    settings: Settings,
+    policy: Box<dyn Policy>,
+    sinks: Vec<Box<dyn Sink>>,
+}
+
+/// Numbers since the process started, and how much there is now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Panics that the hook has seen.
+    pub panics: u64,
+    /// Incidents recorded.
+    pub incidents: u64,
+    /// Incidents that are nobody's.
+    pub unattributed: u64,
+    /// Compartments sealed with nothing left of them.
+    pub sealed: u64,
+    /// Seals that left something behind.
+    pub overdue: u64,
+    /// Faults that found the queue full.
+    pub lost: u64,
+    /// Panics of sinks and policies.
+    pub recovery_panics: u64,
+    /// Compartments there are.
+    pub compartments: usize,
+    /// Connections that are open.
+    pub connections: usize,
+    /// Entries of the task table.
+    pub tasks: usize,
+}
+
+/// The recovery of this process, when one is installed.
+#[must_use]
+pub fn installed() -> Option<&'static Watertight> {
+    INSTALLED.get()
+}
+
+/// The recovery of this process. Installs the defaults (every panic disconnects, incidents go to
+/// `tracing`) when nothing is installed yet.
+///
+/// # Panics
+///
+/// When the recovery thread cannot be started.
+pub fn ensure_installed() -> &'static Watertight {
+    if let Some(installed) = installed() {
+        return installed;
+    }
+    match Watertight::builder().install() {
+        Ok(_) | Err(InstallError::AlreadyInstalled) => {}
+        Err(error) => panic!("cannot install watertight: {error}"),
+    }
+    installed().expect("it is installed now, by this thread or another")
+}
+
+/// Reports a fault. Without an installed recovery it is only logged.
+pub fn submit(report: Box<Report>) {
+    match installed() {
+        Some(watertight) => watertight.inner.submit(report),
+        None => tracing::error!(target: "watertight", ?report, "fault, and watertight is not installed"),
+    }
+}
+
+impl Watertight {
+    /// Starts from the defaults.
+    pub fn builder() -> Builder {
+        Builder { settings: Settings::default(), policy: Box::new(StandardPolicy::new()), sinks: Vec::new() }
+    }
+
+    /// Seals a compartment for a reason that is nobody's fault, such as an operator's wish. Returns once
+    /// nothing of it is left, or at once when it is being sealed already.
+    pub async fn seal(&self, compartment: &Arc<Compartment>, notice: Notice, mode: SealMode) {
+        let (done, finished) = oneshot::channel();
+        let compartment = Arc::clone(compartment);
+        if self.inner.commands.send(Command::Seal { compartment, notice, mode, done }).is_ok() {
+            // An error means that it is being sealed already.
+            let _ = finished.await;
+        }
+    }
+
+    /// Seals every compartment there is, such as at the end of the server. Stops waiting after `bound`;
+    /// answers how many are left then.
+    pub async fn drain(&self, notice: &Notice, bound: Duration) -> usize {
+        let seals = Registry::global().all().into_iter().map(|compartment| {
+            let notice = notice.clone();
+            async move { self.seal(&compartment, notice, SealMode::Disconnect).await }
+        });
+        let _ = tokio::time::timeout(bound, futures_util::future::join_all(seals)).await;
+        Registry::global().len()
+    }
+
+    /// Whether recovery mode is on: there was an incident within the quiet period.
+    #[must_use]
+    pub fn is_recovering(&self) -> bool {
+        self.inner.recovering.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// The numbers.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let Counters { panics, incidents, unattributed, sealed, overdue, recovery_panics } = &self.inner.counters;
+        Stats {
+            panics: panics.get(),
+            incidents: incidents.get(),
+            unattributed: unattributed.get(),
+            sealed: sealed.get(),
+            overdue: overdue.get(),
+            lost: self.inner.mailbox.overflow(),
+            recovery_panics: recovery_panics.get(),
+            compartments: Registry::global().len(),
+            connections: TransportTasks::connections(),
+            tasks: TransportTasks::count(),
+        }
+    }
+
+    /// How long after a disconnect a socket's rooms and namespaces are cleaned up at the latest, even if
+    /// its disconnect handler is still running.
+    #[must_use]
+    pub fn disconnect_cleanup(&self) -> Duration {
+        self.inner.settings.disconnect_cleanup
+    }
+
+    /// How long a disconnect handler may run before it is cancelled.
+    #[must_use]
+    pub fn disconnect_deadline(&self) -> Duration {
+        self.inner.settings.disconnect_deadline
+    }
+
+    /// How long a refused client is asked to wait.
+    #[must_use]
+    pub fn retry_after(&self) -> Duration {
+        self.inner.settings.retry_after
+    }
+}
+
+impl Builder {
+    /// Who decides what is done about a fault. Default: [`StandardPolicy`].
+    pub fn policy(mut self, policy: impl Policy) -> Self {
+        self.policy = Box::new(policy);
+        self
+    }
+
+    /// Adds a sink. Without any, incidents go to [`TracingSink`].
+    pub fn sink(mut self, sink: impl Sink) -> Self {
+        self.sinks.push(Box::new(sink));
+        self
+    }
+
+    /// Whether clients are told the panic's own text. Default `false`: it may hold secrets.
+    pub fn expose_details(mut self, expose: bool) -> Self {
+        self.settings.expose_details = expose;
+        self
+    }
+
+    /// How long a client gets to receive its notice before its transport is closed. 0 to 10 s, default
+    /// 300 ms; a client that reads uses a millisecond of it.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.settings.grace = grace;
+        self
+    }
+
+    /// What a disconnected client is told to wait before it comes back. 0 to 1 h, default 1 s.
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        self.settings.retry_after = wait;
+        self
+    }
+
+    /// Recovery mode ends this long after the last incident. 100 ms to 24 h, default 60 s.
+    pub fn quiet_period(mut self, quiet: Duration) -> Self {
+        self.settings.quiet_period = quiet;
+        self
+    }
+
+    /// How often the recovery sweeps. 10 ms to 60 s, default 1 s.
+    pub fn sweep_interval(mut self, interval: Duration) -> Self {
+        self.settings.sweep_interval = interval;
+        self
+    }
+
+    /// See [`Watertight::disconnect_cleanup`]. 0 to 60 s, default 500 ms.
+    pub fn disconnect_cleanup(mut self, bound: Duration) -> Self {
+        self.settings.disconnect_cleanup = bound;
+        self
+    }
+
+    /// See [`Watertight::disconnect_deadline`]. 1 ms to 1 h, default 30 s.
+    pub fn disconnect_deadline(mut self, bound: Duration) -> Self {
+        self.settings.disconnect_deadline = bound;
+        self
+    }
+
+    /// How many incidents of one location are told one by one in a second; the others are summarised. At
+    /// least 1, default 20.
+    pub fn storm_limit(mut self, limit: u32) -> Self {
+        self.settings.storm_limit = limit;
+        self
+    }
+
+    /// What becomes of the hook that is installed now. Default: it is replaced.
+    pub fn previous_hook(mut self, previous: PreviousHook) -> Self {
+        self.settings.previous_hook = previous;
+        self
+    }
+
+    /// Installs the panic hook and starts the recovery thread, for the rest of the process's life.
+    ///
+    /// # Errors
+    ///
+    /// When it is installed already, a setting is out of its bounds, or the thread does not start. The
+    /// process is then as it was.
+    pub fn install(self) -> Result<Watertight, InstallError> {
+        let Self { settings, policy, mut sinks } = self;
+        settings.check()?;
+        let _installing = INSTALLING.lock();
+        if INSTALLED.get().is_some() {
+            return Err(InstallError::AlreadyInstalled);
+        }
+        warn_about_abort();
+        if sinks.is_empty() {
+            sinks.push(Box::new(TracingSink));
+        }
+        let (sender, commands) = mpsc::unbounded_channel();
+        let inner = Arc::new(Inner {
+            settings,
+            policy,
+            sinks,
+            mailbox: Mailbox::new(),
+            commands: sender,
+            seen: SeenLocations::new(),
+            counters: Counters::default(),
+            recovering: std::sync::atomic::AtomicBool::new(false),
+        });
+        recovery::start(Arc::clone(&inner), commands).map_err(InstallError::Thread)?;
+        let watertight = INSTALLED.get_or_init(|| Watertight { inner: Arc::clone(&inner) }).clone();
+        hook::install(inner);
+        Ok(watertight)
+    }
+}
+
+/// A program built with `panic = "abort"` dies of its first panic, and nothing here can help it.
+fn warn_about_abort() {
+    if cfg!(panic = "abort") {
+        const WARNING: &str = "this program is built with panic = \"abort\": every panic ends the whole process and \
+             watertight cannot isolate it. Remove `panic = \"abort\"` from the profile in Cargo.toml.";
+        tracing::error!(target: "watertight", "{WARNING}");
+        // Whatever the logging is set to.
+        eprintln!("watertight: {WARNING}");
+    }
+}
+
+impl fmt::Debug for Watertight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watertight").field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("settings", &self.settings)
+            .field("sinks", &self.sinks.len())
+            .finish_non_exhaustive()
+    }
+}

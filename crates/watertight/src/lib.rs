@@ -1,0 +1,80 @@
+//! **One socket sinks, the ship sails.** Watertight keeps a fault inside the one connection that caused it.
+//!
+//! This is the core: no web framework is in it. Most programs use it through an integration:
+//! `watertight-socketioxide` for Socket.IO servers and `watertight-axum` for plain WebSockets.
+//!
+//! ```
+//! use watertight::{RingSink, Watertight};
+//!
+//! # fn main() -> Result<(), watertight::InstallError> {
+//! let incidents = RingSink::new(1000);
+//! let watertight = Watertight::builder().sink(incidents.clone()).install()?;
+//! assert_eq!(watertight.stats().panics, 0);
+//! assert!(incidents.latest().is_empty());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Concepts
+//!
+//! - A [`Compartment`] is the unit of isolation, one per client connection. The [`Registry`] knows them all;
+//!   a [`Lease`] keeps one known.
+//! - A [`Scope`] says "the code running now works for this compartment on this [`Activity`]". Guards enter it
+//!   on every poll; [`spawn`] and [`ScopeExt`] carry it into child tasks.
+//! - A panic in a scope is a [`Fault`] of its compartment. One outside of any scope is traced through the
+//!   task that polls a [`Transport`], or else is nobody's. It is never guessed.
+//! - The [`Policy`] turns a fault into a [`Verdict`]. To disconnect, the recovery thread seals the compartment
+//!   through the [`Seal`] parts that integrations attached to it.
+//! - What happened is an [`Incident`] and goes to the [`Sink`]s.
+//!
+//! # Features
+//!
+//! - `test`: a sink that keeps everything, for tests.
+//!
+//! # What it does not promise
+//!
+//! Only panics that unwind are caught. With `panic = "abort"`, and for aborts of other kinds, the process ends.
+//! A task spawned with plain `tokio::spawn` loses its scope: its panic is recorded and nobody is disconnected.
+
+#![forbid(unsafe_code)]
+
+mod activity;
+mod compartment;
+mod error;
+mod fault;
+mod guard;
+mod hook;
+mod identity;
+mod incident;
+mod inner;
+mod install;
+mod mailbox;
+mod policy;
+mod recovery;
+mod registry;
+mod scope;
+mod seal;
+mod settings;
+mod sink;
+mod state;
+mod sync;
+mod transport;
+
+pub use activity::{Activity, ActivityKind};
+pub use compartment::Compartment;
+pub use error::InstallError;
+pub use fault::{Attribution, Component, Fault, Location, Outcome, Report};
+pub use guard::{Caught, Guarded, NoResponder, run};
+pub use identity::Identity;
+pub use incident::{Incident, IncidentId, Offender, ParseIncidentIdError};
+pub use install::{Builder, Stats, Watertight, ensure_installed, installed, submit};
+pub use policy::{Case, Policy, StandardPolicy, Verdict};
+pub use registry::{Lease, Registry};
+pub use scope::{Entered, Scope, ScopeExt, spawn};
+pub use seal::{CloseMode, Notice, Seal, SealMode, Told};
+pub use settings::PreviousHook;
+#[cfg(feature = "test")]
+pub use sink::CaptureSink;
+pub use sink::{BroadcastSink, Event, RingSink, Sink, TracingSink};
+pub use state::State;
+pub use transport::{Transport, TransportTasks};

@@ -1,0 +1,280 @@
+//! The recovery: a thread of its own with its own runtime, so that it works while the server's is wedged.
+
+mod seal;
+mod storm;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::MissedTickBehavior;
+
+use self::seal::Sealing;
+use self::storm::Storms;
+use crate::compartment::Compartment;
+use crate::fault::{Attribution, Component, Frames, Origin, Report};
+use crate::hook;
+use crate::incident::{Incident, IncidentId, Offender};
+use crate::inner::{Command, GENERIC_MESSAGE, Inner};
+use crate::policy::{Case, Policy, StandardPolicy, Verdict};
+use crate::seal::{Notice, SealMode};
+use crate::sink::{Event, Sink};
+
+/// Starts the recovery thread. It ends with the process.
+pub(crate) fn start(inner: Arc<Inner>, commands: mpsc::UnboundedReceiver<Command>) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name("watertight-recovery".into()).spawn(move || {
+        hook::mark_recovery_thread();
+        runtime.block_on(Recovery::new(inner).run(commands));
+    })?;
+    Ok(())
+}
+
+struct Recovery {
+    inner: Arc<Inner>,
+    storms: Storms,
+    mode: Option<RecoveryMode>,
+    lost_told: u64,
+}
+
+/// Recovery mode, while it lasts.
+struct RecoveryMode {
+    incidents: u64,
+    last: Instant,
+}
+
+impl Recovery {
+    fn new(inner: Arc<Inner>) -> Self {
+        let storms = Storms::new(inner.settings.storm_limit);
+        Self { inner, storms, mode: None, lost_told: 0 }
+    }
+
+    async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
+        let inner = Arc::clone(&self.inner);
+        let mut sweep = tokio::time::interval(inner.settings.sweep_interval);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                report = inner.mailbox.receive() => self.handle(*report),
+                command = commands.recv() => match command {
+                    Some(Command::Seal { compartment, notice, mode, done }) => self.seal_as_asked(compartment, notice, mode, done),
+                    None => return,
+                },
+                _ = sweep.tick() => self.sweep(),
+            }
+        }
+    }
+
+    /// One fault, from the report to the verdict's execution.
+    fn handle(&mut self, report: Report) {
+        let Report { fault, attribution, compartment, activity, outcome, origin, responder } = report;
+        let Origin { message, location, thread, frames, at, time } = origin;
+        let component = location.as_ref().map_or(Component::Unknown, Component::of);
+        let storm = self.storms.count(location.as_ref(), &component, Instant::now());
+        let case = Case {
+            fault,
+            attribution,
+            outcome,
+            compartment: compartment.as_deref(),
+            activity: activity.as_ref(),
+            component: &component,
+            location: location.as_ref(),
+            message: &message,
+        };
+        let mut verdict = self.judge(&case);
+        if compartment.is_none() {
+            verdict = Verdict::Ignore;
+        }
+        self.inner.counters.incidents.add();
+        if attribution == Attribution::Unattributed {
+            self.inner.counters.unattributed.add();
+        }
+        if let Some(compartment) = &compartment {
+            compartment.count_fault();
+        }
+        // The right to seal is taken before anything is announced: a second fault of the same compartment,
+        // or an operator, may have been faster.
+        let sealing = match (&compartment, verdict) {
+            (Some(compartment), Verdict::Disconnect) if compartment.begin_seal() => Some(compartment.clone()),
+            (_, Verdict::Disconnect) => {
+                verdict = Verdict::Ignore;
+                None
+            }
+            _ => None,
+        };
+        let id = IncidentId::at(time);
+        let offender = compartment.as_deref().map(offender);
+        let mut incident = Incident {
+            id,
+            time,
+            fault,
+            message,
+            location,
+            component,
+            attribution,
+            offender,
+            activity,
+            outcome,
+            thread,
+            backtrace: None,
+            verdict,
+            sealed_after: None,
+            storm,
+        };
+        let notice = self.notice(&incident);
+        if verdict == Verdict::FailEvent
+            && let Some(compartment) = &compartment
+        {
+            compartment.count_failed_event();
+            if let Some(responder) = responder {
+                compartment.on_runtime(|| {
+                    let _ = catch_unwind(AssertUnwindSafe(|| responder(&notice)));
+                });
+            }
+        }
+        // The client comes first: it is told before anything is written or named.
+        let sealing = sealing.map(|compartment| {
+            let sealing = Sealing {
+                compartment,
+                notice,
+                mode: SealMode::Disconnect,
+                transport_is_dead: attribution == Attribution::Transport,
+            };
+            let telling = sealing.tell();
+            (sealing, telling)
+        });
+        if !storm {
+            self.tell_sinks(&Event::Fault(&incident));
+        }
+        self.enter_mode();
+        if let (Some(_), Some(offender), false) = (&sealing, &incident.offender, storm) {
+            self.tell_sinks(&Event::Sealing { id, offender, code: fault.code() });
+        }
+        let inner = Arc::clone(&self.inner);
+        tokio::spawn(async move {
+            if let Some((sealing, telling)) = sealing {
+                let left = sealing.finish(telling, &inner.settings).await;
+                incident.sealed_after = Some(at.elapsed());
+                if let Some(offender) = &incident.offender {
+                    inner.tell_seal(id, offender, left, at, incident.storm);
+                }
+            }
+            incident.backtrace = symbolise(frames).await;
+            let incident = Arc::new(incident);
+            inner.each_sink(|sink| sink.incident(&incident));
+        });
+    }
+
+    fn judge(&self, case: &Case<'_>) -> Verdict {
+        catch_unwind(AssertUnwindSafe(|| self.inner.policy.judge(case)))
+            .unwrap_or_else(|_| StandardPolicy::new().judge(case))
+    }
+
+    fn notice(&self, incident: &Incident) -> Notice {
+        let settings = &self.inner.settings;
+        let message = if settings.expose_details { incident.message.clone() } else { GENERIC_MESSAGE.to_owned() };
+        let mut notice = Notice::new(incident.fault.code(), message).retry(true, settings.retry_after);
+        notice.id = incident.id;
+        notice
+    }
+
+    /// Seals because somebody asked for it: an operator, or the server that shuts down.
+    fn seal_as_asked(
+        &mut self,
+        compartment: Arc<Compartment>,
+        notice: Notice,
+        mode: SealMode,
+        done: oneshot::Sender<()>,
+    ) {
+        if !compartment.begin_seal() {
+            return;
+        }
+        let (at, id, code) = (Instant::now(), notice.id, notice.code);
+        let offender = offender(&compartment);
+        let sealing = Sealing { compartment, notice, mode, transport_is_dead: false };
+        let telling = sealing.tell();
+        self.tell_sinks(&Event::Sealing { id, offender: &offender, code });
+        let inner = Arc::clone(&self.inner);
+        tokio::spawn(async move {
+            let left = sealing.finish(telling, &inner.settings).await;
+            inner.tell_seal(id, &offender, left, at, false);
+            // Whoever asked may have stopped waiting.
+            let _ = done.send(());
+        });
+    }
+
+    fn enter_mode(&mut self) {
+        let now = Instant::now();
+        match &mut self.mode {
+            Some(mode) => {
+                mode.incidents += 1;
+                mode.last = now;
+            }
+            None => {
+                self.mode = Some(RecoveryMode { incidents: 1, last: now });
+                self.inner.recovering.store(true, Ordering::Relaxed);
+                self.tell_sinks(&Event::RecoveryStarted);
+            }
+        }
+    }
+
+    /// What is done regularly: summaries, and leaving recovery mode after a quiet time.
+    fn sweep(&mut self) {
+        let now = Instant::now();
+        for summary in self.storms.summaries(now) {
+            let storm::Summary { location, component, omitted, window } = &summary;
+            let (location, component) = (location.as_ref(), component);
+            self.tell_sinks(&Event::Summary { location, component, omitted: *omitted, window: *window });
+        }
+        let lost = self.inner.mailbox.overflow();
+        if lost > self.lost_told {
+            self.tell_sinks(&Event::Lost { reports: lost - self.lost_told });
+            self.lost_told = lost;
+        }
+        if let Some(mode) = &self.mode
+            && now.duration_since(mode.last) >= self.inner.settings.quiet_period
+        {
+            let incidents = mode.incidents;
+            self.mode = None;
+            self.inner.recovering.store(false, Ordering::Relaxed);
+            self.tell_sinks(&Event::RecoveryEnded { incidents });
+        }
+    }
+
+    fn tell_sinks(&self, event: &Event<'_>) {
+        self.inner.each_sink(|sink| sink.event(event));
+    }
+}
+
+impl Inner {
+    /// Calls every sink; one that panics does not keep the others from being called.
+    fn each_sink(&self, call: impl Fn(&dyn Sink)) {
+        for sink in &self.sinks {
+            let _ = catch_unwind(AssertUnwindSafe(|| call(&**sink)));
+        }
+    }
+
+    fn tell_seal(&self, id: IncidentId, offender: &Offender, left: usize, since: Instant, storm: bool) {
+        if left > 0 {
+            self.counters.overdue.add();
+            self.each_sink(|sink| sink.event(&Event::SealOverdue { id, offender, parts: left }));
+            return;
+        }
+        self.counters.sealed.add();
+        if !storm {
+            self.each_sink(|sink| sink.event(&Event::Sealed { id, offender, took: since.elapsed() }));
+        }
+    }
+}
+
+fn offender(compartment: &Compartment) -> Offender {
+    Offender { id: compartment.id(), identity: compartment.identity(), peer: compartment.peer() }
+}
+
+/// Names the frames away from the thread that seals: the first time in a process this can take a while.
+async fn symbolise(frames: Option<Frames>) -> Option<Arc<str>> {
+    let frames = frames?;
+    tokio::task::spawn_blocking(move || frames.symbolise()).await.ok()
+}

@@ -1,0 +1,287 @@
+//! Scopes: "the code running now works for compartment C on activity A".
+
+use std::cell::Cell;
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use tokio::task::JoinHandle;
+
+use crate::activity::Activity;
+use crate::compartment::Compartment;
+use crate::fault::{Outcome, Report};
+use crate::guard::{Guarded, NoResponder};
+
+/// Says for whom code works. Cheap to clone; entering it costs two moves of a pointer.
+#[derive(Clone)]
+pub struct Scope(Arc<Parts>);
+
+struct Parts {
+    compartment: Arc<Compartment>,
+    activity: Activity,
+}
+
+/// What this thread knows about the code that runs on it.
+struct ThreadState {
+    current: Cell<Option<Scope>>,
+    /// A panic that the hook has seen in the current scope and nobody has decided on yet: it either
+    /// unwinds out of a scope or is caught by the application before that.
+    pending: Cell<Option<Box<Report>>>,
+}
+
+thread_local! {
+    static THREAD: ThreadState = const { ThreadState { current: Cell::new(None), pending: Cell::new(None) } };
+}
+
+impl Scope {
+    /// A scope for `compartment` and `activity`.
+    #[must_use]
+    pub fn new(compartment: Arc<Compartment>, activity: Activity) -> Self {
+        Self(Arc::new(Parts { compartment, activity }))
+    }
+
+    /// The scope that the calling code runs in. `None` outside of any, and while the thread's local
+    /// storage is being torn down.
+    #[must_use]
+    pub fn current() -> Option<Self> {
+        THREAD
+            .try_with(|thread| {
+                let scope = thread.current.take();
+                thread.current.set(scope.clone());
+                scope
+            })
+            .ok()
+            .flatten()
+    }
+
+    /// The compartment that the code works for.
+    #[must_use]
+    pub fn compartment(&self) -> &Arc<Compartment> {
+        &self.0.compartment
+    }
+
+    /// What it works on.
+    #[must_use]
+    pub fn activity(&self) -> &Activity {
+        &self.0.activity
+    }
+
+    /// Enters the scope on this thread until the guard is dropped; the one before is then back.
+    /// Scopes nest. For futures use [`ScopeExt::scoped`]: a guard must not live across an `.await`,
+    /// and the compiler sees to it, since it cannot be sent to another thread.
+    #[must_use = "the scope is left when the guard is dropped"]
+    pub fn enter(&self) -> Entered {
+        Entered { previous: swap(Some(self.clone())), _not_send: PhantomData }
+    }
+}
+
+impl fmt::Debug for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scope")
+            .field("compartment", &self.0.compartment.id())
+            .field("activity", &self.0.activity)
+            .finish()
+    }
+}
+
+/// Leaves the scope when dropped. See [`Scope::enter`].
+pub struct Entered {
+    previous: Option<Scope>,
+    _not_send: PhantomData<*const ()>,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        settle(if std::thread::panicking() { Outcome::Escaped } else { Outcome::Caught });
+        drop(swap(self.previous.take()));
+    }
+}
+
+impl fmt::Debug for Entered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entered").field("previous", &self.previous).finish_non_exhaustive()
+    }
+}
+
+/// Makes `scope` the current one and answers the one before. Without thread-local storage (teardown)
+/// nothing changes.
+pub(crate) fn swap(scope: Option<Scope>) -> Option<Scope> {
+    let mut scope = Some(scope);
+    THREAD.try_with(|thread| thread.current.replace(scope.take().flatten())).ok().flatten()
+}
+
+/// Takes the current scope away, for a caller that moves it into the future it spawns.
+pub(crate) fn take_current() -> Option<Scope> {
+    THREAD.try_with(|thread| thread.current.take()).ok().flatten()
+}
+
+/// Keeps a panic that the hook saw until its scope is left. One that is already waiting did not
+/// unwind to a boundary: the application caught it.
+pub(crate) fn set_pending(report: Box<Report>) {
+    let mut report = Some(report);
+    let earlier = THREAD.try_with(|thread| thread.pending.replace(report.take()));
+    match earlier {
+        Ok(Some(earlier)) => submit(earlier, Outcome::Caught),
+        Ok(None) => {}
+        // Thread teardown: nobody will come to decide.
+        Err(_) => {
+            if let Some(report) = report {
+                submit(report, Outcome::Escaped);
+            }
+        }
+    }
+}
+
+/// Takes the panic that waits for a decision.
+pub(crate) fn take_pending() -> Option<Box<Report>> {
+    THREAD.try_with(|thread| thread.pending.take()).ok().flatten()
+}
+
+fn settle(outcome: Outcome) {
+    if let Some(report) = take_pending() {
+        submit(report, outcome);
+    }
+}
+
+fn submit(mut report: Box<Report>, outcome: Outcome) {
+    report.outcome = outcome;
+    crate::submit(report);
+}
+
+/// Carries scopes into futures.
+pub trait ScopeExt: Future + Sized {
+    /// Runs the future inside `scope`: it is entered on every poll and left on every return. A panic
+    /// that unwinds out of it is a fault of the scope's compartment and arrives as [`Caught`](crate::Caught).
+    fn scoped(self, scope: Scope) -> Guarded<Self> {
+        Guarded::new(scope, self, None::<NoResponder>)
+    }
+}
+
+impl<F: Future> ScopeExt for F {}
+
+/// Like [`tokio::spawn`], and the new task works for the compartment that the calling code works for.
+///
+/// A panic of the task is a fault of that compartment; the handle answers it as a panic all the same.
+/// Outside of any scope this is `tokio::spawn`.
+///
+/// # Panics
+///
+/// Outside of a tokio runtime, as `tokio::spawn` does.
+pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    match Scope::current() {
+        None => tokio::spawn(future),
+        Some(scope) => {
+            let guarded = future.scoped(scope);
+            tokio::spawn(async move {
+                match guarded.await {
+                    Ok(output) => output,
+                    // Does not call the hook again: the fault has been reported.
+                    Err(caught) => std::panic::resume_unwind(caught.into_payload()),
+                }
+            })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::activity::ActivityKind;
+    use proptest::prelude::*;
+
+    fn scope(name: u32) -> Scope {
+        let activity = Activity::new(ActivityKind::Task, "", name.to_string());
+        Scope::new(Compartment::new(None), activity)
+    }
+
+    fn current() -> Option<String> {
+        Scope::current().map(|scope| scope.activity().name().to_owned())
+    }
+
+    #[test]
+    fn another_thread_has_its_own() {
+        let _entered = scope(1).enter();
+        std::thread::spawn(|| assert_eq!(current(), None)).join().expect("no panic there");
+        assert_eq!(current().as_deref(), Some("1"));
+    }
+
+    #[test]
+    fn survives_thread_teardown() {
+        struct AsksInDrop;
+        impl Drop for AsksInDrop {
+            fn drop(&mut self) {
+                // Thread-local storage may be gone: asking, entering and leaving must do nothing then.
+                let _ = Scope::current();
+                drop(scope(7).enter());
+            }
+        }
+        thread_local!(static LATE: AsksInDrop = const { AsksInDrop });
+        std::thread::spawn(|| {
+            LATE.with(|_| ());
+            drop(scope(1).enter());
+        })
+        .join()
+        .expect("teardown does not panic");
+    }
+
+    /// A little program of nested scopes, run for real and against a plain vector as the model.
+    #[derive(Debug, Clone)]
+    enum Step {
+        Enter(u32, Vec<Step>),
+        Panic(u32, Vec<Step>),
+        Look,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let leaf = Just(Step::Look).boxed();
+        let step = leaf.prop_recursive(4, 24, 4, |inner| {
+            let steps = prop::collection::vec(inner, 0..4);
+            prop_oneof![
+                Just(Step::Look),
+                (0..99u32, steps.clone()).prop_map(|(name, steps)| Step::Enter(name, steps)),
+                (0..99u32, steps).prop_map(|(name, steps)| Step::Panic(name, steps)),
+            ]
+        });
+        prop::collection::vec(step, 0..4)
+    }
+
+    fn run(steps: &[Step], model: &mut Vec<u32>) {
+        for step in steps {
+            match step {
+                Step::Look => {}
+                Step::Enter(name, inner) => {
+                    let _entered = scope(*name).enter();
+                    model.push(*name);
+                    run(inner, model);
+                    model.pop();
+                }
+                Step::Panic(name, inner) => {
+                    let depth = model.len();
+                    let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                        let _entered = scope(*name).enter();
+                        model.push(*name);
+                        run(inner, model);
+                        std::panic::resume_unwind(Box::new(()));
+                    }));
+                    assert!(unwound.is_err());
+                    model.truncate(depth);
+                }
+            }
+            assert_eq!(current(), model.last().map(ToString::to_string));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nests_like_a_stack_also_when_unwinding(program in steps()) {
+            let mut model = Vec::new();
+            run(&program, &mut model);
+            prop_assert_eq!(current(), None);
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Transports as attribution sees them: which tasks poll which connection.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, OnceLock, Weak};
+
+use papaya::HashMap;
+use tokio::task::Id;
+
+use crate::registry::Lease;
+
+/// The tasks that poll a connection, and whose it is. Read by the panic hook, so without locks.
+static TASKS: LazyLock<HashMap<Id, Weak<Transport>>> = LazyLock::new(HashMap::new);
+
+/// How many connections are open.
+static CONNECTIONS: AtomicUsize = AtomicUsize::new(0);
+
+/// One connection (TCP, TLS or anything that can be read and written) and the compartment it belongs
+/// to alone.
+///
+/// A connection is linked to a compartment once it has been upgraded: before that, a reverse proxy may
+/// send the requests of many clients over it, and a panic of its task is nobody's in particular.
+pub struct Transport {
+    peer: Option<SocketAddr>,
+    lease: OnceLock<Lease>,
+}
+
+impl Transport {
+    /// A connection from `peer`.
+    #[must_use]
+    pub fn new(peer: Option<SocketAddr>) -> Arc<Self> {
+        Arc::new(Self { peer, lease: OnceLock::new() })
+    }
+
+    /// The address at its other end.
+    #[must_use]
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.peer
+    }
+
+    /// Links it to its compartment, for ever. `false` when it is linked to another one already.
+    pub fn link(&self, lease: Lease) -> bool {
+        let key = lease.key();
+        self.lease.get_or_init(|| lease).key() == key
+    }
+
+    /// The compartment it belongs to alone.
+    #[must_use]
+    pub fn compartment(&self) -> Option<&Lease> {
+        self.lease.get()
+    }
+
+    /// The transport that the given task polls. Takes no lock.
+    pub(crate) fn of_task(id: Id) -> Option<Arc<Self>> {
+        TASKS.pin().get(&id)?.upgrade()
+    }
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transport")
+            .field("peer", &self.peer)
+            .field("compartment", &self.lease.get().map(|lease| lease.id()))
+            .finish()
+    }
+}
+
+/// How many tasks poll one connection over its life: hyper's, the engine's reader and writer, one to spare.
+const TASKS_PER_TRANSPORT: usize = 4;
+
+/// The entries of one transport in the task table. Belongs to the wrapper around its IO, which tells it
+/// of every poll; dropping it removes the entries.
+#[derive(Debug)]
+pub struct TransportTasks {
+    known: [Option<Id>; TASKS_PER_TRANSPORT],
+    oldest: usize,
+}
+
+impl TransportTasks {
+    /// No entries yet; counts as one open connection until dropped.
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "creating one is an event that is counted")]
+    pub fn new() -> Self {
+        CONNECTIONS.fetch_add(1, Ordering::Relaxed);
+        Self { known: [None; TASKS_PER_TRANSPORT], oldest: 0 }
+    }
+
+    /// How many connections are open in the whole process.
+    #[must_use]
+    pub fn connections() -> usize {
+        CONNECTIONS.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the task that runs now polls `transport`. Costs a comparison when it is known.
+    #[inline]
+    pub fn note(&mut self, transport: &Arc<Transport>) {
+        let id = tokio::task::try_id();
+        if id.is_some() && !self.known.contains(&id) {
+            self.add(id, transport);
+        }
+    }
+
+    #[cold]
+    fn add(&mut self, id: Option<Id>, transport: &Arc<Transport>) {
+        let tasks = TASKS.pin();
+        if let Some(old) = std::mem::replace(&mut self.known[self.oldest], id) {
+            tasks.remove(&old);
+        }
+        self.oldest = (self.oldest + 1) % TASKS_PER_TRANSPORT;
+        if let Some(id) = id {
+            tasks.insert(id, Arc::downgrade(transport));
+        }
+    }
+
+    /// How many tasks the table of the whole process knows.
+    #[must_use]
+    pub fn count() -> usize {
+        TASKS.len()
+    }
+}
+
+impl Drop for TransportTasks {
+    fn drop(&mut self) {
+        CONNECTIONS.fetch_sub(1, Ordering::Relaxed);
+        let tasks = TASKS.pin();
+        for id in self.known.into_iter().flatten() {
+            tasks.remove(&id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_is_known_until_the_entries_are_dropped() {
+        let transport = Transport::new(None);
+        let other = Arc::clone(&transport);
+        let (id, tasks) = tokio::spawn(async move {
+            let mut tasks = TransportTasks::new();
+            tasks.note(&other);
+            tasks.note(&other);
+            (tokio::task::id(), tasks)
+        })
+        .await
+        .expect("no panic");
+        assert!(Transport::of_task(id).is_some_and(|found| Arc::ptr_eq(&found, &transport)));
+        drop(tasks);
+        assert!(Transport::of_task(id).is_none());
+    }
+
+    #[tokio::test]
+    async fn only_the_latest_tasks_are_kept() {
+        let transport = Transport::new(None);
+        let mut tasks = TransportTasks::new();
+        let mut ids = Vec::new();
+        for _ in 0..TASKS_PER_TRANSPORT + 2 {
+            let transport = Arc::clone(&transport);
+            let polled = tokio::spawn(async move {
+                tasks.note(&transport);
+                (tokio::task::id(), tasks)
+            });
+            let id;
+            (id, tasks) = polled.await.expect("no panic");
+            ids.push(id);
+        }
+        let known = ids.iter().map(|id| Transport::of_task(*id).is_some());
+        assert_eq!(known.collect::<Vec<_>>(), [false, false, true, true, true, true]);
+    }
+}
