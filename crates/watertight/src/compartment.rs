@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 use crate::identity::Identity;
 use crate::seal::Seal;
 use crate::state::{State, StateCell};
+use crate::transport::ServerId;
 
 /// One client connection (an Engine.IO session or a plain WebSocket) as the unit of isolation.
 ///
@@ -23,6 +24,7 @@ pub struct Compartment {
     key: u64,
     session: OnceLock<Box<str>>,
     peer: Option<SocketAddr>,
+    server: Option<ServerId>,
     identity: Mutex<Option<Identity>>,
     opened: Instant,
     state: StateCell,
@@ -38,12 +40,13 @@ pub struct Compartment {
 impl Compartment {
     /// A live compartment, not yet known to any registry: see
     /// [`Registry::open`](crate::Registry::open). Remembers the tokio runtime it is created on.
-    pub(crate) fn new(peer: Option<SocketAddr>) -> Arc<Self> {
+    pub(crate) fn new(peer: Option<SocketAddr>, server: Option<ServerId>) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Arc::new(Self {
             key: NEXT.fetch_add(1, Ordering::Relaxed),
             session: OnceLock::new(),
             peer,
+            server,
             identity: Mutex::new(None),
             opened: Instant::now(),
             state: StateCell::new(),
@@ -82,6 +85,12 @@ impl Compartment {
     #[must_use]
     pub fn peer(&self) -> Option<SocketAddr> {
         self.peer
+    }
+
+    /// The server that accepted it, where known.
+    #[must_use]
+    pub fn server(&self) -> Option<ServerId> {
+        self.server
     }
 
     /// Who it is: what the application said with [`identify`](Self::identify), else its address.
@@ -144,7 +153,12 @@ impl Compartment {
 
     /// Adds a part that must be closed when the compartment is sealed.
     pub fn attach<S: Seal>(&self, part: &Arc<S>) {
-        let part: Weak<S> = Arc::downgrade(part);
+        let part: Arc<dyn Seal> = Arc::<S>::clone(part);
+        self.attach_part(&part);
+    }
+
+    pub(crate) fn attach_part(&self, part: &Arc<dyn Seal>) {
+        let part = Arc::downgrade(part);
         let mut parts = self.parts.lock();
         parts.retain(|part| part.strong_count() > 0);
         parts.push(part);

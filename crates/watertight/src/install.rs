@@ -19,7 +19,7 @@ use crate::registry::Registry;
 use crate::seal::{Notice, SealMode};
 use crate::settings::{PreviousHook, Settings};
 use crate::sink::{Sink, TracingSink};
-use crate::transport::TransportTasks;
+use crate::transport::{ServerId, TransportTasks};
 
 static INSTALLED: OnceLock<Watertight> = OnceLock::new();
 /// Held while installing, so that two threads cannot both do it.
@@ -114,15 +114,19 @@ impl Watertight {
         }
     }
 
-    /// Seals every compartment there is, such as at the end of the server. Stops waiting after `bound`;
-    /// answers how many are left then.
-    pub async fn drain(&self, notice: &Notice, bound: Duration) -> usize {
-        let seals = Registry::global().all().into_iter().map(|compartment| {
+    /// Seals every compartment of one server (or of all, with `None`), such as at its end. Stops waiting after
+    /// `bound`; answers how many are left then.
+    pub async fn drain(&self, server: Option<ServerId>, notice: &Notice, bound: Duration) -> usize {
+        let ours = || {
+            let all = Registry::global().all().into_iter();
+            all.filter(move |compartment| server.is_none() || compartment.server() == server)
+        };
+        let seals = ours().map(|compartment| {
             let notice = notice.clone();
             async move { self.seal(&compartment, notice, SealMode::Disconnect).await }
         });
         let _ = tokio::time::timeout(bound, futures_util::future::join_all(seals)).await;
-        Registry::global().len()
+        ours().count()
     }
 
     /// Whether recovery mode is on: there was an incident within the quiet period.

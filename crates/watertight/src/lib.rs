@@ -77,4 +77,4 @@ pub use settings::PreviousHook;
 pub use sink::CaptureSink;
 pub use sink::{BroadcastSink, Event, RingSink, Sink, TracingSink};
 pub use state::State;
-pub use transport::{Transport, TransportTasks};
+pub use transport::{Connection, ServerId, Transport, TransportTasks};

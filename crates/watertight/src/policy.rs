@@ -132,7 +132,7 @@ mod tests {
     use std::sync::Arc;
 
     fn judge(policy: &StandardPolicy, change: impl FnOnce(&mut Case<'_>)) -> Verdict {
-        let compartment = Compartment::new(None);
+        let compartment = Compartment::new(None, None);
         let activity = Activity::new(ActivityKind::Event, "/", "chat");
         let mut case = Case {
             fault: Fault::Panic,
@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(judge(&policy, |case| case.compartment = None), Verdict::Ignore);
         assert_eq!(judge(&policy, |case| case.attribution = Attribution::Unattributed), Verdict::Ignore);
         assert_eq!(judge(&policy, |case| case.outcome = Outcome::Caught), Verdict::Ignore);
-        let closing: &'static Arc<Compartment> = Box::leak(Box::new(Compartment::new(None)));
+        let closing: &'static Arc<Compartment> = Box::leak(Box::new(Compartment::new(None, None)));
         assert!(closing.begin_seal());
         assert_eq!(judge(&policy, |case| case.compartment = Some(closing)), Verdict::Ignore);
     }
@@ -171,7 +171,7 @@ mod tests {
         let policy = StandardPolicy::new().fail_event("/", "chat").fail_event_limit(1);
         assert_eq!(judge(&policy, |_| ()), Verdict::FailEvent);
         assert_eq!(judge(&policy, |case| case.attribution = Attribution::Transport), Verdict::Disconnect);
-        let repeated: &'static Arc<Compartment> = Box::leak(Box::new(Compartment::new(None)));
+        let repeated: &'static Arc<Compartment> = Box::leak(Box::new(Compartment::new(None, None)));
         repeated.count_failed_event();
         assert_eq!(judge(&policy, |case| case.compartment = Some(repeated)), Verdict::Disconnect);
         assert_eq!(judge(&policy.clone().fail_event("/x", "*"), |_| ()), Verdict::FailEvent);

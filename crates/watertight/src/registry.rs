@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::{Arc, LazyLock};
 
 use parking_lot::RwLock;
 
 use crate::compartment::Compartment;
+use crate::transport::Connection;
 
 /// The compartments that exist. A compartment is in it from [`open`](Self::open) until its last
 /// [`Lease`] is dropped or it has been sealed, whichever is first.
@@ -30,10 +30,11 @@ impl Registry {
         &GLOBAL
     }
 
-    /// Opens a compartment for a client at `peer`. It remembers the tokio runtime it is opened on, and
-    /// is known until the lease and all its clones are dropped.
-    pub fn open(&'static self, peer: Option<SocketAddr>) -> Lease {
-        let compartment = Compartment::new(peer);
+    /// Opens a compartment for the client at the other end of `connection`, where one is known. It remembers
+    /// the tokio runtime it is opened on, and is known until the lease and all its clones are dropped.
+    pub fn open(&'static self, connection: Option<&Connection>) -> Lease {
+        let peer = connection.and_then(|connection| connection.transport().peer());
+        let compartment = Compartment::new(peer, connection.map(Connection::server));
         self.add(&compartment);
         Lease(Arc::new(LeaseInner { registry: self, compartment }))
     }

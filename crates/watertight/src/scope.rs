@@ -196,7 +196,7 @@ mod tests {
 
     fn scope(name: u32) -> Scope {
         let activity = Activity::new(ActivityKind::Task, "", name.to_string());
-        Scope::new(Compartment::new(None), activity)
+        Scope::new(Compartment::new(None, None), activity)
     }
 
     fn current() -> Option<String> {

@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, OnceLock, Weak};
 
 use papaya::HashMap;
 use tokio::task::Id;
 
-use crate::registry::Lease;
+use crate::registry::{Lease, Registry};
+use crate::seal::Seal;
 
 /// The tasks that poll a connection, and whose it is. Read by the panic hook, so without locks.
 static TASKS: LazyLock<HashMap<Id, Weak<Transport>>> = LazyLock::new(HashMap::new);
@@ -63,6 +64,77 @@ impl fmt::Debug for Transport {
             .field("peer", &self.peer)
             .field("compartment", &self.lease.get().map(|lease| lease.id()))
             .finish()
+    }
+}
+
+/// A connection as requests carry it in their extensions: what an integration needs to find whose it is
+/// and to close it.
+#[derive(Clone)]
+pub struct Connection {
+    transport: Arc<Transport>,
+    part: Arc<dyn Seal>,
+    server: ServerId,
+}
+
+impl Connection {
+    /// A connection that `server` accepted, closed through `part`.
+    pub fn new(transport: Arc<Transport>, part: Arc<dyn Seal>, server: ServerId) -> Self {
+        Self { transport, part, server }
+    }
+
+    /// The transport.
+    #[must_use]
+    pub fn transport(&self) -> &Arc<Transport> {
+        &self.transport
+    }
+
+    /// The server that accepted it.
+    #[must_use]
+    pub fn server(&self) -> ServerId {
+        self.server
+    }
+
+    /// Gives the connection to one compartment alone, from an upgrade on. `false` when it belongs to another.
+    pub fn link(&self, lease: &Lease) -> bool {
+        if self.transport.compartment().is_some_and(|linked| linked.key() == lease.key()) {
+            return true;
+        }
+        let linked = self.transport.link(lease.clone());
+        if linked {
+            lease.attach_part(&self.part);
+        }
+        linked
+    }
+
+    /// The compartment it belongs to alone; opens one when there is none yet.
+    pub fn linked(&self) -> Lease {
+        if let Some(lease) = self.transport.compartment() {
+            return lease.clone();
+        }
+        let lease = Registry::global().open(Some(self));
+        self.link(&lease);
+        // Another thread may have been faster.
+        self.transport.compartment().cloned().unwrap_or(lease)
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("transport", &self.transport).field("server", &self.server).finish()
+    }
+}
+
+/// Tells the servers of one process apart, so that one can be drained alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ServerId(u64);
+
+impl ServerId {
+    /// An id that no other server of this process has.
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "every call answers another value")]
+    pub fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
     }
 }
 

@@ -1,0 +1,236 @@
+//! The wrapper around a connection's IO: it notes who polls it, and it can be closed from outside.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use watertight::{CloseMode, Connection, Notice, Registry, Seal, ServerId, Transport, TransportTasks};
+
+use crate::watch::Watch;
+
+/// A connection's IO, guarded. It works as the one it wraps, and
+///
+/// - every poll notes the task it came from, so that a panic of that task is traced to this connection;
+/// - it can be closed while nobody polls it any more, because its tasks are dead.
+///
+/// [`GuardedListener`](crate::GuardedListener) makes them; use [`new`](Self::new) with servers that are not
+/// axum's, and put [`connection`](Self::connection) into the extensions of the requests that arrive on it.
+pub struct GuardedIo<IO: Send + 'static> {
+    shared: Arc<Shared<IO>>,
+    server: ServerId,
+}
+
+/// What the wrapper and those who close it share.
+struct Shared<IO> {
+    transport: Arc<Transport>,
+    state: Mutex<State<IO>>,
+}
+
+struct State<IO> {
+    /// `None` once closed: the descriptor is gone then, whoever still holds the wrapper.
+    open: Option<Open<IO>>,
+    /// Reads answer "end of file" from now on, so that the transport's own code ends the connection.
+    ended: bool,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+    watch: Option<Watch>,
+}
+
+struct Open<IO> {
+    io: IO,
+    tasks: TransportTasks,
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> GuardedIo<IO> {
+    /// Guards `io`, a connection of `server` from `peer`.
+    pub fn new(io: IO, peer: Option<SocketAddr>, server: ServerId) -> Self {
+        let shared = Shared {
+            transport: Transport::new(peer),
+            state: Mutex::new(State {
+                open: Some(Open { io, tasks: TransportTasks::new() }),
+                ended: false,
+                reader: None,
+                writer: None,
+                watch: None,
+            }),
+        };
+        Self { shared: Arc::new(shared), server }
+    }
+
+    /// The handle that the requests of this connection carry in their extensions.
+    #[must_use]
+    pub fn connection(&self) -> Connection {
+        let part: Arc<dyn Seal> = self.shared.clone();
+        Connection::new(Arc::clone(&self.shared.transport), part, self.server)
+    }
+}
+
+fn closed() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, "the connection was closed by the server")
+}
+
+fn keep(slot: &mut Option<Waker>, cx: &Context<'_>) {
+    match slot {
+        Some(waker) => waker.clone_from(cx.waker()),
+        None => *slot = Some(cx.waker().clone()),
+    }
+}
+
+impl<IO> Shared<IO> {
+    /// Takes the IO away, wakes whoever waits for it, and tells who waits for its end.
+    fn cut(&self) {
+        let (open, reader, writer) = {
+            let mut state = self.state.lock();
+            state.ended = true;
+            (state.open.take(), state.reader.take(), state.writer.take())
+        };
+        let was_open = open.is_some();
+        // Closes the descriptor and leaves the task table, outside of the lock.
+        drop(open);
+        for waker in [reader, writer].into_iter().flatten() {
+            waker.wake();
+        }
+        if was_open && let Some(compartment) = self.transport.compartment() {
+            compartment.progress();
+            Registry::global().forget_if_empty(compartment);
+        }
+    }
+}
+
+impl<IO: Send + 'static> Drop for GuardedIo<IO> {
+    fn drop(&mut self) {
+        self.shared.cut();
+    }
+}
+
+impl<IO: Send + 'static> Seal for Shared<IO> {
+    fn watch(&self, notice: &Notice) {
+        self.state.lock().watch = Some(Watch::new(notice.id));
+    }
+
+    fn delivered(&self, _notice: &Notice) -> Option<bool> {
+        let state = self.state.lock();
+        // A closed one delivers nothing more: there is nothing to wait for.
+        Some(state.open.is_none() || state.watch.as_ref().is_some_and(Watch::is_flushed))
+    }
+
+    fn close(&self, mode: CloseMode) {
+        match mode {
+            CloseMode::Polite => {
+                let reader = {
+                    let mut state = self.state.lock();
+                    state.ended = true;
+                    state.reader.take()
+                };
+                if let Some(reader) = reader {
+                    reader.wake();
+                }
+            }
+            CloseMode::Forced => self.cut(),
+        }
+    }
+
+    fn is_gone(&self) -> bool {
+        self.state.lock().open.is_none()
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncRead for GuardedIo<IO> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let mut state = self.shared.state.lock();
+        let State { open, ended, reader, .. } = &mut *state;
+        if *ended {
+            return Poll::Ready(if open.is_some() { Ok(()) } else { Err(closed()) });
+        }
+        let Some(Open { io, tasks }) = open else { return Poll::Ready(Err(closed())) };
+        tasks.note(&self.shared.transport);
+        let polled = Pin::new(io).poll_read(cx, buf);
+        if polled.is_pending() {
+            keep(reader, cx);
+        }
+        polled
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> GuardedIo<IO> {
+    /// One operation on the writing side.
+    fn poll_out<R>(
+        &self,
+        cx: &mut Context<'_>,
+        operate: impl FnOnce(Pin<&mut IO>, &mut Context<'_>) -> Poll<io::Result<R>>,
+        then: impl FnOnce(&R, &mut Watch),
+    ) -> Poll<io::Result<R>> {
+        let mut state = self.shared.state.lock();
+        let State { open, writer, watch, .. } = &mut *state;
+        let Some(Open { io, tasks }) = open else { return Poll::Ready(Err(closed())) };
+        tasks.note(&self.shared.transport);
+        let polled = operate(Pin::new(io), cx);
+        if polled.is_pending() {
+            keep(writer, cx);
+        }
+        let done = ready!(polled)?;
+        if let Some(watch) = watch {
+            let before = watch.is_flushed();
+            then(&done, watch);
+            if !before
+                && watch.is_flushed()
+                && let Some(compartment) = self.shared.transport.compartment()
+            {
+                compartment.progress();
+            }
+        }
+        Poll::Ready(Ok(done))
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncWrite for GuardedIo<IO> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_out(
+            cx,
+            |io, cx| io.poll_write(cx, buf),
+            |written, watch| watch.written(&buf[..*written]),
+        )
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_out(
+            cx,
+            |io, cx| io.poll_write_vectored(cx, bufs),
+            |written, watch| {
+                let mut left = *written;
+                for buf in bufs {
+                    let part = left.min(buf.len());
+                    watch.written(&buf[..part]);
+                    left -= part;
+                }
+            },
+        )
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.shared.state.lock().open.as_ref().is_some_and(|open| open.io.is_write_vectored())
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_out(cx, |io, cx| io.poll_flush(cx), |(), watch| watch.flushed())
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_out(cx, |io, cx| io.poll_shutdown(cx), |(), _| ())
+    }
+}
+
+impl<IO: Send + 'static> fmt::Debug for GuardedIo<IO> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GuardedIo").field("transport", &self.shared.transport).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,121 @@
+//! The tower layer: a request that panics is answered, and an upgraded connection gets its compartment.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use axum::body::Body;
+use axum::http::{Request, Response, StatusCode, header};
+use pin_project_lite::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+use watertight::Connection;
+
+/// Guards a service's requests. [`serve`](crate::serve) adds it by itself; use it with other servers.
+///
+/// A request whose handler panics is answered with status 500 instead of losing its connection, which a
+/// reverse proxy may share among many clients. The panic is recorded as nobody's unless it happened in a
+/// scope. A request that upgraded its connection gives it to a compartment of its own, unless an inner
+/// service has done so.
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct GuardLayer;
+
+impl GuardLayer {
+    /// The layer.
+    #[must_use]
+    pub fn new() -> Self {
+        Self
+    }
+}
+
+impl<S> Layer<S> for GuardLayer {
+    type Service = GuardService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        GuardService { inner, connection: None }
+    }
+}
+
+/// The service that [`GuardLayer`] makes.
+#[derive(Debug, Clone)]
+pub struct GuardService<S> {
+    inner: S,
+    /// Where `serve` made the service for one connection. Others find it in the request.
+    pub(crate) connection: Option<Connection>,
+}
+
+impl<S> GuardService<S> {
+    pub(crate) fn new(inner: S, connection: Connection) -> Self {
+        Self { inner, connection: Some(connection) }
+    }
+}
+
+impl<S, B> Service<Request<B>> for GuardService<S>
+where
+    S: Service<Request<B>, Response = Response<Body>>,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = GuardFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        if let Some(connection) = &self.connection {
+            request.extensions_mut().insert(connection.clone());
+        }
+        let connection = request.extensions().get::<Connection>().cloned();
+        let future = catch_unwind(AssertUnwindSafe(|| self.inner.call(request))).ok();
+        GuardFuture { future, connection }
+    }
+}
+
+pin_project! {
+    /// The future of [`GuardService`].
+    #[derive(Debug)]
+    pub struct GuardFuture<F> {
+        // `None` after a panic.
+        #[pin]
+        future: Option<F>,
+        connection: Option<Connection>,
+    }
+}
+
+impl<F, E> Future for GuardFuture<F>
+where
+    F: Future<Output = Result<Response<Body>, E>>,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let polled = match this.future.as_mut().as_pin_mut() {
+            Some(future) => catch_unwind(AssertUnwindSafe(|| future.poll(cx))).ok(),
+            None => None,
+        };
+        let Some(polled) = polled else {
+            // The hook has recorded it. What the future still holds may panic as well.
+            let _ = catch_unwind(AssertUnwindSafe(|| this.future.set(None)));
+            return Poll::Ready(Ok(internal_error()));
+        };
+        let response = ready!(polled)?;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS
+            && let Some(connection) = this.connection
+        {
+            connection.linked();
+        }
+        Poll::Ready(Ok(response))
+    }
+}
+
+fn internal_error() -> Response<Body> {
+    let mut response = Response::new(Body::from("internal server error\n"));
+    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    let text = header::HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, text);
+    response
+}

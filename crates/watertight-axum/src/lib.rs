@@ -1,0 +1,37 @@
+//! Watertight for axum: a fault of one connection costs that connection.
+//!
+//! ```no_run
+//! # async fn example() -> std::io::Result<()> {
+//! # let app = axum::Router::new();
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:3002").await?;
+//! // instead of axum::serve(listener, app)
+//! watertight_axum::serve(listener, app).await
+//! # }
+//! ```
+//!
+//! # Concepts
+//!
+//! - [`serve`] is [`axum::serve`] with a [`GuardedListener`] below and a [`GuardLayer`] above the app.
+//! - A [`GuardedIo`] notes which tasks poll it, so that a panic inside the transport's own code (hyper, an
+//!   engine's reader task) is traced to the one connection, and it can be closed when those tasks are dead.
+//! - [`ws::WebSocketUpgrade`] guards the handlers of plain WebSockets. Socket.IO is guarded by
+//!   `watertight-socketioxide`, which finds the connection in the request's extensions.
+//!
+//! # What it does not promise
+//!
+//! HTTP/2 and a reverse proxy's keep-alive connections carry the requests of many clients: a panic of the
+//! task that reads such a connection is recorded as nobody's.
+
+#![forbid(unsafe_code)]
+
+mod io;
+mod layer;
+mod listener;
+mod serve;
+mod watch;
+pub mod ws;
+
+pub use io::GuardedIo;
+pub use layer::{GuardFuture, GuardLayer, GuardService};
+pub use listener::GuardedListener;
+pub use serve::{Serve, serve};

@@ -1,0 +1,228 @@
+//! `serve`: axum's, guarded.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::{Future, IntoFuture, Pending, pending};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request};
+use axum::response::Response;
+use axum::serve::{IncomingStream, Listener};
+use pin_project_lite::pin_project;
+use tower_service::Service;
+use watertight::{Connection, Notice};
+
+use crate::layer::GuardService;
+use crate::listener::GuardedListener;
+
+/// How long [`Serve`] waits for its clients to be gone when it shuts down, by default.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// On top of that: for responses that are being written.
+const LAST_RESPONSES: Duration = Duration::from_millis(500);
+
+/// Serves `app` on `listener` as [`axum::serve`] does, with every connection guarded. Installs the
+/// [defaults](watertight::ensure_installed) when nothing is installed yet.
+///
+/// Every request carries its [`Connection`] and, for listeners whose addresses can be cloned,
+/// `ConnectInfo` with the client's address in its extensions.
+///
+/// ```no_run
+/// # async fn example() -> std::io::Result<()> {
+/// use axum::{Router, routing::get};
+///
+/// let app = Router::new().route("/health", get(|| async { "OK" }));
+/// let listener = tokio::net::TcpListener::bind("127.0.0.1:3002").await?;
+/// watertight_axum::serve(listener, app).await
+/// # }
+/// ```
+///
+/// # Panics
+///
+/// When nothing is installed yet and the recovery thread cannot be started.
+pub fn serve<L: Listener, M>(listener: L, app: M) -> Serve<L, M> {
+    watertight::ensure_installed();
+    Serve { listener: GuardedListener::new(listener), app, signal: pending(), drain_timeout: DRAIN_TIMEOUT }
+}
+
+/// The future of [`serve`].
+#[must_use = "futures must be awaited or polled"]
+pub struct Serve<L, M, F = Pending<()>> {
+    listener: GuardedListener<L>,
+    app: M,
+    signal: F,
+    drain_timeout: Duration,
+}
+
+impl<L: Listener, M, F> Serve<L, M, F> {
+    /// Shuts down when `signal` completes: accepts no more connections, tells every client with the event
+    /// `incident` (code `shutdown`) or close code 1001, closes it, and waits for all within the
+    /// [`drain_timeout`](Self::drain_timeout).
+    pub fn with_graceful_shutdown<G>(self, signal: G) -> Serve<L, M, G>
+    where
+        G: Future<Output = ()> + Send + 'static,
+    {
+        let Self { listener, app, signal: _, drain_timeout } = self;
+        Serve { listener, app, signal, drain_timeout }
+    }
+
+    /// How long to wait for the clients to be gone. Default 10 s.
+    pub fn drain_timeout(mut self, timeout: Duration) -> Self {
+        self.drain_timeout = timeout;
+        self
+    }
+
+    /// The address it listens on.
+    ///
+    /// # Errors
+    ///
+    /// As the listener's own `local_addr`.
+    pub fn local_addr(&self) -> io::Result<L::Addr> {
+        self.listener.local_addr()
+    }
+}
+
+impl<L, M, F, S> IntoFuture for Serve<L, M, F>
+where
+    L: Listener,
+    L::Addr: fmt::Debug + Clone + Sync,
+    M: for<'a> Service<IncomingStream<'a, GuardedListener<L>>, Error = Infallible, Response = S> + Send + 'static,
+    for<'a> <M as Service<IncomingStream<'a, GuardedListener<L>>>>::Future: Send,
+    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+    F: Future<Output = ()> + Send + 'static,
+{
+    type Output = io::Result<()>;
+    type IntoFuture = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}
+
+impl<L, M, F> Serve<L, M, F> {
+    async fn run<S>(self) -> io::Result<()>
+    where
+        L: Listener,
+        L::Addr: fmt::Debug + Clone + Sync,
+        M: for<'a> Service<IncomingStream<'a, GuardedListener<L>>, Error = Infallible, Response = S>
+            + Send
+            + 'static,
+        for<'a> <M as Service<IncomingStream<'a, GuardedListener<L>>>>::Future: Send,
+        S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+        S::Future: Send,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let Self { listener, app, signal, drain_timeout } = self;
+        let server = listener.server();
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let serving = axum::serve(listener, GuardedMakeService { inner: app })
+            .with_graceful_shutdown(async move {
+                // An error means that the sender is gone, and with it this whole future.
+                let _ = stopped.await;
+            })
+            .into_future();
+        let mut serving = std::pin::pin!(serving);
+        tokio::select! {
+            served = &mut serving => return served,
+            () = signal => {}
+        }
+        let _ = stop.send(());
+        let notice = Notice::new("shutdown", "The server is shutting down.").retry(true, Duration::from_secs(1));
+        let drain = watertight::ensure_installed().drain(Some(server), &notice, drain_timeout);
+        // Responses under way end together with the clients; one that does not is cut off.
+        let end = async { tokio::join!(drain, tokio::time::timeout(drain_timeout + LAST_RESPONSES, serving)) };
+        let (left, served) = end.await;
+        if left > 0 || served.is_err() {
+            tracing::warn!(target: "watertight", left, "not every connection was gone within {drain_timeout:?}");
+        }
+        served.unwrap_or(Ok(()))
+    }
+}
+
+impl<L: fmt::Debug, M: fmt::Debug, F> fmt::Debug for Serve<L, M, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Serve")
+            .field("listener", &self.listener)
+            .field("app", &self.app)
+            .field("drain_timeout", &self.drain_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Makes the guarded service of one connection.
+struct GuardedMakeService<M> {
+    inner: M,
+}
+
+impl<'a, L, M, S> Service<IncomingStream<'a, GuardedListener<L>>> for GuardedMakeService<M>
+where
+    L: Listener,
+    L::Addr: Clone + Sync,
+    M: Service<IncomingStream<'a, GuardedListener<L>>, Error = Infallible, Response = S>,
+{
+    type Response = GuardService<WithConnectInfo<S, L::Addr>>;
+    type Error = Infallible;
+    type Future = MakeFuture<M::Future, L::Addr>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, stream: IncomingStream<'a, GuardedListener<L>>) -> Self::Future {
+        let connection: Connection = stream.io().connection();
+        let address = stream.remote_addr().clone();
+        MakeFuture { made: self.inner.call(stream), of: Some((connection, address)) }
+    }
+}
+
+pin_project! {
+    struct MakeFuture<F, A> {
+        #[pin]
+        made: F,
+        of: Option<(Connection, A)>,
+    }
+}
+
+impl<F, S, A> Future for MakeFuture<F, A>
+where
+    F: Future<Output = Result<S, Infallible>>,
+{
+    type Output = Result<GuardService<WithConnectInfo<S, A>>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let inner = ready!(this.made.poll(cx))?;
+        let (connection, address) = this.of.take().expect("polled after it answered");
+        Poll::Ready(Ok(GuardService::new(WithConnectInfo { inner, address }, connection)))
+    }
+}
+
+/// Adds the client's address to the request.
+#[derive(Clone)]
+pub(crate) struct WithConnectInfo<S, A> {
+    inner: S,
+    address: A,
+}
+
+impl<S, A> Service<Request<Body>> for WithConnectInfo<S, A>
+where
+    S: Service<Request<Body>>,
+    A: Clone + Send + Sync + 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        request.extensions_mut().insert(ConnectInfo(self.address.clone()));
+        self.inner.call(request)
+    }
+}
