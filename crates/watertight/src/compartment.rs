@@ -23,7 +23,7 @@ use crate::transport::ServerId;
 pub struct Compartment {
     key: u64,
     session: OnceLock<Box<str>>,
-    peer: Option<SocketAddr>,
+    peer: Mutex<Option<SocketAddr>>,
     server: Option<ServerId>,
     identity: Mutex<Option<Identity>>,
     opened: Instant,
@@ -45,7 +45,7 @@ impl Compartment {
         Arc::new(Self {
             key: NEXT.fetch_add(1, Ordering::Relaxed),
             session: OnceLock::new(),
-            peer,
+            peer: Mutex::new(peer),
             server,
             identity: Mutex::new(None),
             opened: Instant::now(),
@@ -81,10 +81,15 @@ impl Compartment {
         &**self.session.get_or_init(|| session.into()) == session
     }
 
-    /// The address at the other end of the TCP connection that opened it, where known.
+    /// The address at the other end of its TCP connection, where known: of the one that it has alone, else of
+    /// the one that its first request came over.
     #[must_use]
     pub fn peer(&self) -> Option<SocketAddr> {
-        self.peer
+        *self.peer.lock()
+    }
+
+    pub(crate) fn set_peer(&self, peer: SocketAddr) {
+        *self.peer.lock() = Some(peer);
     }
 
     /// The server that accepted it, where known.
@@ -96,7 +101,7 @@ impl Compartment {
     /// Who it is: what the application said with [`identify`](Self::identify), else its address.
     #[must_use]
     pub fn identity(&self) -> Option<Identity> {
-        self.identity.lock().clone().or_else(|| self.peer.map(|peer| Identity::Address(peer.ip())))
+        self.identity.lock().clone().or_else(|| self.peer().map(|peer| Identity::Address(peer.ip())))
     }
 
     /// Says who it is, in the application's own words (`user:42`).
@@ -212,7 +217,7 @@ impl fmt::Debug for Compartment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Compartment")
             .field("id", &self.id())
-            .field("peer", &self.peer)
+            .field("peer", &self.peer())
             .field("state", &self.state.get())
             .field("faults", &self.faults())
             .finish_non_exhaustive()

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use parking_lot::RwLock;
@@ -36,7 +37,7 @@ impl Registry {
         let peer = connection.and_then(|connection| connection.transport().peer());
         let compartment = Compartment::new(peer, connection.map(Connection::server));
         self.add(&compartment);
-        Lease(Arc::new(LeaseInner { registry: self, compartment }))
+        Lease(Arc::new(LeaseInner { registry: self, compartment, kept: AtomicBool::new(false) }))
     }
 
     fn add(&self, compartment: &Arc<Compartment>) {
@@ -58,6 +59,12 @@ impl Registry {
             self.add(compartment);
         }
         named
+    }
+
+    /// Gives a lease up without forgetting its compartment, for one that no request or connection can own: it
+    /// stays known until its last part is gone.
+    pub fn keep(&self, lease: Lease) {
+        lease.0.kept.store(true, Ordering::Relaxed);
     }
 
     /// The compartment of a session.
@@ -128,6 +135,7 @@ pub struct Lease(Arc<LeaseInner>);
 struct LeaseInner {
     registry: &'static Registry,
     compartment: Arc<Compartment>,
+    kept: AtomicBool,
 }
 
 impl Deref for Lease {
@@ -140,7 +148,9 @@ impl Deref for Lease {
 
 impl Drop for LeaseInner {
     fn drop(&mut self) {
-        self.registry.forget(&self.compartment);
+        if !*self.kept.get_mut() {
+            self.registry.forget(&self.compartment);
+        }
     }
 }
 

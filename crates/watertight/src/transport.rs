@@ -102,6 +102,9 @@ impl Connection {
         let linked = self.transport.link(lease.clone());
         if linked {
             lease.attach_part(&self.part);
+            if let Some(peer) = self.transport.peer() {
+                lease.set_peer(peer);
+            }
         }
         linked
     }

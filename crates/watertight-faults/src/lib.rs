@@ -1,0 +1,7 @@
+//! Real faults, for tests, the lab and demonstrations. Nothing here belongs into a program that is meant to work.
+
+mod panics;
+mod transport;
+
+pub use panics::{PANIC_TEXT, PanicsWhenDeserialized, PanicsWhenDropped, panic_now};
+pub use transport::{FaultyIo, FaultyListener, TransportFaults, fail_bodies};

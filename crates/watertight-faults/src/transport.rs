@@ -1,0 +1,140 @@
+//! Panics inside the transport's own tasks.
+
+use std::collections::HashSet;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use axum::serve::Listener;
+use bytes::Bytes;
+use http_body::Frame;
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::panic_now;
+
+/// Which connections and sessions are to panic the next time that they read. Clones share.
+#[derive(Debug, Clone, Default)]
+pub struct TransportFaults(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    any: AtomicBool,
+    connections: Mutex<HashSet<SocketAddr>>,
+    sessions: Mutex<HashSet<String>>,
+}
+
+impl TransportFaults {
+    /// Nothing is armed.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The next read from this client's TCP connection panics, in whatever task it happens.
+    pub fn arm_connection(&self, peer: SocketAddr) {
+        self.0.connections.lock().insert(peer);
+        self.0.any.store(true, Ordering::Release);
+    }
+
+    /// The next POST of this Engine.IO session panics while the engine reads its body.
+    pub fn arm_session(&self, session: impl Into<String>) {
+        self.0.sessions.lock().insert(session.into());
+        self.0.any.store(true, Ordering::Release);
+    }
+
+    fn takes_connection(&self, peer: SocketAddr) -> bool {
+        self.0.any.load(Ordering::Acquire) && self.0.connections.lock().remove(&peer)
+    }
+
+    fn takes_session(&self, session: &str) -> bool {
+        self.0.any.load(Ordering::Acquire) && self.0.sessions.lock().remove(session)
+    }
+}
+
+/// A listener whose connections panic when armed. Goes below the guarded one.
+#[derive(Debug)]
+pub struct FaultyListener<L> {
+    listener: L,
+    faults: TransportFaults,
+}
+
+impl<L> FaultyListener<L> {
+    /// Wraps `listener`.
+    pub fn new(listener: L, faults: TransportFaults) -> Self {
+        Self { listener, faults }
+    }
+}
+
+impl<L: Listener<Addr = SocketAddr>> Listener for FaultyListener<L> {
+    type Io = FaultyIo<L::Io>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, SocketAddr) {
+        let (io, peer) = self.listener.accept().await;
+        (FaultyIo { io, peer, faults: self.faults.clone() }, peer)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+/// A connection that panics when armed.
+#[derive(Debug)]
+pub struct FaultyIo<IO> {
+    io: IO,
+    peer: SocketAddr,
+    faults: TransportFaults,
+}
+
+impl<IO: AsyncRead + Unpin> AsyncRead for FaultyIo<IO> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.faults.takes_connection(self.peer) {
+            panic_now("the engine's reader task");
+        }
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> AsyncWrite for FaultyIo<IO> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+/// An axum middleware, to be put around the Socket.IO layer: bodies of armed sessions panic when read.
+pub async fn fail_bodies(State(faults): State<TransportFaults>, request: Request, next: Next) -> Response {
+    let session = request.uri().query().unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("sid="));
+    let is_armed = request.method() == axum::http::Method::POST
+        && session.is_some_and(|session| faults.takes_session(session));
+    let request = if is_armed { request.map(|_| Body::new(PanickingBody)) } else { request };
+    next.run(request).await
+}
+
+#[derive(Debug)]
+struct PanickingBody;
+
+impl http_body::Body for PanickingBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        panic_now("the engine's reading of a request")
+    }
+}

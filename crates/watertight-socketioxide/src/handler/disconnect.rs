@@ -1,0 +1,120 @@
+//! Disconnect handlers and their guard: the clean-up always runs.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+
+use socketioxide::adapter::Adapter;
+use socketioxide::handler::FromDisconnectParts;
+use socketioxide::socket::{DisconnectReason, Socket};
+use tokio::time::timeout;
+use watertight::{
+    Activity, ActivityKind, Attribution, Fault, NoResponder, Report, Scope, ScopeExt, ensure_installed,
+};
+
+use super::macros::{all_tuples, extract};
+use super::message::ViaGuard;
+use crate::gate::{DisconnectFuture, Gate};
+
+/// Runs when a client has left a namespace: a clonable async closure or function of up to 16 disconnect
+/// extractors.
+///
+/// Unlike socketioxide's, its method answers the future instead of spawning it, since what comes after the
+/// handler must happen whatever becomes of it.
+#[diagnostic::on_unimplemented(
+    note = "This function is not a DisconnectHandler. Check that:
+* It is a clonable async `FnOnce` that returns nothing.
+* All its arguments are valid disconnect extractors: `SocketRef` and `SocketIo` must be those of watertight_socketioxide.
+* If you use a custom adapter, it must be generic over the adapter type.",
+    label = "Invalid DisconnectHandler"
+)]
+pub trait DisconnectHandler<A: Adapter, T>: Sized + Send + Sync + 'static {
+    /// Calls the handler. `None` when an extractor refused.
+    fn call(
+        self,
+        s: Arc<Socket<A>>,
+        reason: DisconnectReason,
+    ) -> Option<impl Future<Output = ()> + Send + 'static>;
+
+    #[doc(hidden)]
+    fn phantom(&self) -> std::marker::PhantomData<T> {
+        std::marker::PhantomData
+    }
+}
+
+macro_rules! impl_disconnect_handler {
+    ([$($ty:ident),*]) => {
+        #[allow(non_snake_case, unused_variables)]
+        #[diagnostic::do_not_recommend]
+        impl<A, F, Fut, $($ty,)*> DisconnectHandler<A, ($($ty,)*)> for F
+        where
+            F: FnOnce($($ty,)*) -> Fut + Send + Sync + Clone + 'static,
+            Fut: Future<Output = ()> + Send + 'static,
+            A: Adapter,
+            $($ty: FromDisconnectParts<A> + Send,)*
+        {
+            fn call(
+                self,
+                s: Arc<Socket<A>>,
+                reason: DisconnectReason,
+            ) -> Option<impl Future<Output = ()> + Send + 'static> {
+                $(let $ty = extract!($ty::from_disconnect_parts(&s, reason), |_| None);)*
+                Some(self($($ty,)*))
+            }
+        }
+    };
+}
+
+all_tuples!(impl_disconnect_handler);
+
+/// Removes the socket from its namespace and rooms, once, at the latest when dropped: after the handler
+/// has run, panicked, been cancelled, or with the runtime.
+struct CleanUp<A: Adapter> {
+    gate: Arc<Gate<A>>,
+    socket: Option<Arc<Socket<A>>>,
+    remove: fn(Arc<Socket<A>>),
+}
+
+impl<A: Adapter> Drop for CleanUp<A> {
+    fn drop(&mut self) {
+        if let Some(socket) = self.socket.take() {
+            (self.remove)(socket);
+            self.gate.gone();
+        }
+    }
+}
+
+/// What is registered with socketioxide for every socket, whether the application has a handler or not.
+pub(crate) struct DisconnectGuard<A: Adapter>(pub(crate) Arc<Gate<A>>);
+
+impl<A: Adapter> socketioxide::handler::DisconnectHandler<A, ViaGuard> for DisconnectGuard<A> {
+    fn call_with_defer(&self, s: Arc<Socket<A>>, reason: DisconnectReason, defer: fn(Arc<Socket<A>>)) {
+        let gate = Arc::clone(&self.0);
+        let handler = gate.disconnecting();
+        let clean_up = CleanUp { gate: Arc::clone(&gate), socket: Some(Arc::clone(&s)), remove: defer };
+        let Some(handler) = handler else { return };
+        let activity = Activity::new(ActivityKind::Disconnect, s.ns().to_owned(), "");
+        let scope = Scope::new(Arc::clone(gate.compartment()), activity);
+        let called = watertight::run(scope.clone(), None::<NoResponder>, || handler(s, reason));
+        if let Ok(Some(work)) = called {
+            tokio::spawn(finish(work, scope, clean_up));
+        }
+    }
+}
+
+/// Runs the handler. Cleans up when it is done, or does not get done.
+async fn finish<A: Adapter>(work: DisconnectFuture, scope: Scope, clean_up: CleanUp<A>) {
+    let watertight = ensure_installed();
+    let mut work = pin!(work.scoped(scope.clone()));
+    let (early, deadline) = (watertight.disconnect_cleanup(), watertight.disconnect_deadline());
+    let done = timeout(early.min(deadline), &mut work).await.is_ok();
+    drop(clean_up);
+    if done || timeout(deadline.saturating_sub(early), work).await.is_ok() {
+        return;
+    }
+    let message = format!("the disconnect handler was still running after {deadline:?} and was cancelled");
+    let compartment = Some(Arc::clone(scope.compartment()));
+    let activity = Some(scope.activity().clone());
+    let report = Report::new(Fault::Deadline, Attribution::Exact, compartment, activity, message);
+    watertight::submit(Box::new(report));
+}

@@ -1,0 +1,188 @@
+//! Message handlers and their guard.
+
+use std::future::Future;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use socketioxide::adapter::Adapter;
+use socketioxide::extract::AckSender;
+use socketioxide::handler::{FromMessage, FromMessageParts, Value};
+use socketioxide::socket::Socket;
+use watertight::{Guarded, Notice, Scope};
+
+use super::macros::extract;
+use crate::gate::Gate;
+
+/// A handler of an event: a clonable async closure or function of up to 16 extractors, the last of which may
+/// consume the message.
+///
+/// You can implement it for a type of your own, as you could socketioxide's. What such a
+/// [`call`](Self::call) does itself is guarded; tasks that it spawns are guarded when it spawns them with
+/// [`watertight::spawn`].
+#[diagnostic::on_unimplemented(
+    note = "This function is not a MessageHandler. Check that:
+* It is a clonable async `FnOnce` that returns nothing.
+* All its arguments are valid message extractors: `SocketRef` and `SocketIo` must be those of watertight_socketioxide.
+* If you use a custom adapter, it must be generic over the adapter type.",
+    label = "Invalid MessageHandler"
+)]
+pub trait MessageHandler<A: Adapter, T>: Send + Sync + 'static {
+    /// Calls the handler with a message. Runs inside the scope of the socket's compartment.
+    fn call(&self, s: Arc<Socket<A>>, v: Value, ack_id: Option<i64>);
+
+    #[doc(hidden)]
+    fn phantom(&self) -> PhantomData<T> {
+        PhantomData
+    }
+}
+
+/// Answers a message whose handler failed, when it waits for an answer.
+pub(crate) struct AckError<A: Adapter> {
+    socket: Arc<Socket<A>>,
+    ack_id: i64,
+}
+
+impl<A: Adapter> AckError<A> {
+    fn new(socket: &Arc<Socket<A>>, ack_id: Option<i64>) -> Option<Self> {
+        ack_id.map(|ack_id| Self { socket: Arc::clone(socket), ack_id })
+    }
+
+    fn send(self, notice: &Notice) {
+        let mut nothing = Value::Str("".into(), None);
+        let Ok(ack) = AckSender::from_message_parts(&self.socket, &mut nothing, &Some(self.ack_id));
+        // The client may be gone, or slow to read: then there is nobody to answer.
+        let _ = ack.send(notice);
+    }
+
+    fn responder(this: Option<Self>) -> Option<impl FnOnce(&Notice) + Send + 'static> {
+        this.map(|this| move |notice: &Notice| this.send(notice))
+    }
+}
+
+/// Spawns a handler's future in the scope that the guard around the call has entered.
+fn spawn<A: Adapter>(future: impl Future<Output = ()> + Send + 'static, ack: Option<AckError<A>>) {
+    match Guarded::take_scope(future, AckError::responder(ack)) {
+        Ok(guarded) => {
+            tokio::spawn(guarded);
+        }
+        // Called by somebody else than a guard: as socketioxide does.
+        Err(future) => {
+            tokio::spawn(future);
+        }
+    }
+}
+
+impl<A, F, Fut> MessageHandler<A, ()> for F
+where
+    F: FnOnce() -> Fut + Send + Sync + Clone + 'static,
+    Fut: Future<Output = ()> + Send + 'static,
+    A: Adapter,
+{
+    fn call(&self, s: Arc<Socket<A>>, _: Value, ack_id: Option<i64>) {
+        spawn((self.clone())(), AckError::new(&s, ack_id));
+    }
+}
+
+macro_rules! impl_message_handler {
+    ([$($ty:ident),*], $last:ident) => {
+        #[allow(non_snake_case, unused_mut)]
+        #[diagnostic::do_not_recommend]
+        impl<A, F, M, $($ty,)* $last, Fut> MessageHandler<A, (M, $($ty,)* $last,)> for F
+        where
+            F: FnOnce($($ty,)* $last) -> Fut + Send + Sync + Clone + 'static,
+            Fut: Future<Output = ()> + Send + 'static,
+            A: Adapter,
+            $($ty: FromMessageParts<A> + Send,)*
+            $last: FromMessage<A, M> + Send,
+        {
+            fn call(&self, s: Arc<Socket<A>>, mut v: Value, ack_id: Option<i64>) {
+                let ack = AckError::new(&s, ack_id);
+                $(let $ty = extract!($ty::from_message_parts(&s, &mut v, &ack_id), |_| ());)*
+                let last = extract!($last::from_message(s, v, ack_id), |_| ());
+                spawn((self.clone())($($ty,)* last), ack);
+            }
+        }
+    };
+}
+
+impl_message_handler!([], T1);
+impl_message_handler!([T1], T2);
+impl_message_handler!([T1, T2], T3);
+impl_message_handler!([T1, T2, T3], T4);
+impl_message_handler!([T1, T2, T3, T4], T5);
+impl_message_handler!([T1, T2, T3, T4, T5], T6);
+impl_message_handler!([T1, T2, T3, T4, T5, T6], T7);
+impl_message_handler!([T1, T2, T3, T4, T5, T6, T7], T8);
+impl_message_handler!([T1, T2, T3, T4, T5, T6, T7, T8], T9);
+impl_message_handler!([T1, T2, T3, T4, T5, T6, T7, T8, T9], T10);
+impl_message_handler!([T1, T2, T3, T4, T5, T6, T7, T8, T9, T10], T11);
+impl_message_handler!([T1, T2, T3, T4, T5, T6, T7, T8, T9, T10, T11], T12);
+impl_message_handler!([T1, T2, T3, T4, T5, T6, T7, T8, T9, T10, T11, T12], T13);
+impl_message_handler!([T1, T2, T3, T4, T5, T6, T7, T8, T9, T10, T11, T12, T13], T14);
+impl_message_handler!([T1, T2, T3, T4, T5, T6, T7, T8, T9, T10, T11, T12, T13, T14], T15);
+impl_message_handler!([T1, T2, T3, T4, T5, T6, T7, T8, T9, T10, T11, T12, T13, T14, T15], T16);
+
+/// A message handler without its argument types.
+pub(crate) trait Dispatch<A: Adapter>: Send + Sync {
+    /// Runs the handler in its scope.
+    fn dispatch(&self, s: Arc<Socket<A>>, v: Value, ack_id: Option<i64>);
+}
+
+/// A handler and the scope it runs in.
+pub(crate) struct Scoped<H, T> {
+    handler: H,
+    scope: Scope,
+    _arguments: PhantomData<fn() -> T>,
+}
+
+impl<H, T> Scoped<H, T> {
+    pub(crate) fn new(handler: H, scope: Scope) -> Self {
+        Self { handler, scope, _arguments: PhantomData }
+    }
+}
+
+impl<A, H, T> Dispatch<A> for Scoped<H, T>
+where
+    A: Adapter,
+    H: MessageHandler<A, T>,
+{
+    fn dispatch(&self, s: Arc<Socket<A>>, v: Value, ack_id: Option<i64>) {
+        let ack = AckError::responder(AckError::new(&s, ack_id));
+        // The panic has been reported; the reader task that called goes on.
+        let _ = watertight::run(self.scope.clone(), ack, || self.handler.call(s, v, ack_id));
+    }
+}
+
+/// What is registered with socketioxide for one event. Holds the message back while the connect handler is
+/// still registering events, and drops it once the compartment is being sealed.
+pub(crate) struct MessageGuard<A: Adapter> {
+    gate: Arc<Gate<A>>,
+    handler: Arc<dyn Dispatch<A>>,
+}
+
+impl<A: Adapter> MessageGuard<A> {
+    pub(crate) fn new(gate: Arc<Gate<A>>, handler: Arc<dyn Dispatch<A>>) -> Self {
+        Self { gate, handler }
+    }
+}
+
+/// Marks the guards' implementations of socketioxide's traits.
+#[derive(Debug)]
+pub(crate) enum ViaGuard {}
+
+impl<A: Adapter> socketioxide::handler::MessageHandler<A, ViaGuard> for MessageGuard<A> {
+    fn call(&self, s: Arc<Socket<A>>, v: Value, ack_id: Option<i64>) {
+        if let Some((v, ack_id)) = self.gate.pass(v, ack_id, &self.handler) {
+            self.handler.dispatch(s, v, ack_id);
+        }
+    }
+}
+
+/// What is registered with socketioxide as the fallback: the application's own, or nothing yet.
+pub(crate) struct FallbackGuard<A: Adapter>(pub(crate) Arc<Gate<A>>);
+
+impl<A: Adapter> socketioxide::handler::MessageHandler<A, ViaGuard> for FallbackGuard<A> {
+    fn call(&self, s: Arc<Socket<A>>, v: Value, ack_id: Option<i64>) {
+        self.0.unknown_event(s, v, ack_id);
+    }
+}

@@ -1,0 +1,163 @@
+//! What is done around the engine's own work on a request.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use http_body::Body;
+use http_body_util::Full;
+use pin_project_lite::pin_project;
+use watertight::{Connection, Lease, NoResponder, Registry};
+
+use super::body::{HttpResponse, ResponseBody};
+use super::own_response;
+use crate::session::PollingSession;
+
+/// What a request is to the session it belongs to.
+pub(super) enum Task {
+    /// Nothing in particular.
+    Pass,
+    /// It opens a session that polls.
+    Open { session: Arc<PollingSession> },
+    /// It upgrades its connection to a WebSocket, of a new session or of one that polled.
+    Upgrade { lease: Lease, session: Option<Arc<PollingSession>>, connection: Option<Connection> },
+    /// It waits for packets.
+    Poll { session: Arc<PollingSession>, number: u32 },
+    /// It brings packets.
+    Post { session: Arc<PollingSession> },
+    /// Its session is being sealed.
+    Refuse,
+}
+
+impl Task {
+    fn session(&self) -> Option<&Arc<PollingSession>> {
+        match self {
+            Self::Open { session } | Self::Poll { session, .. } | Self::Post { session } => Some(session),
+            Self::Pass | Self::Upgrade { .. } | Self::Refuse => None,
+        }
+    }
+}
+
+pin_project! {
+    /// The future of [`SocketIoService`](super::SocketIoService).
+    #[project = ResponseFutureProjection]
+    pub struct ResponseFuture<F> {
+        // `None` when the engine is not asked, and after its code panicked.
+        #[pin]
+        future: Option<F>,
+        task: Task,
+    }
+}
+
+impl<F> ResponseFuture<F> {
+    pub(super) fn new(task: Task, call: impl FnOnce() -> F) -> Self {
+        let future = match (&task, task.session()) {
+            (Task::Refuse, _) => None,
+            (_, Some(session)) => watertight::run(session.scope().clone(), None::<NoResponder>, call).ok(),
+            (_, None) => Some(call()),
+        };
+        Self { future, task }
+    }
+}
+
+impl<F, R, E> Future for ResponseFuture<F>
+where
+    F: Future<Output = Result<R, E>>,
+    R: HttpResponse,
+    R::Body: Body<Data = Bytes>,
+{
+    type Output = Result<Response<ResponseBody<R::Body>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let Some(future) = this.future.as_mut().as_pin_mut() else {
+            return Poll::Ready(Ok(unknown_session()));
+        };
+        let polled = match this.task.session() {
+            None => future.poll(cx),
+            Some(session) => {
+                let scope = session.scope().clone();
+                match watertight::run(scope.clone(), None::<NoResponder>, || future.poll(cx)) {
+                    Ok(polled) => polled,
+                    Err(_caught) => {
+                        let _ = watertight::run(scope, None::<NoResponder>, || this.future.set(None));
+                        return Poll::Ready(Ok(unknown_session()));
+                    }
+                }
+            }
+        };
+        if let (Poll::Pending, Task::Poll { session, number }) = (&polled, &*this.task)
+            && !session.park(*number, cx.waker())
+        {
+            this.future.set(None);
+            let packet = session.close_packet();
+            return Poll::Ready(Ok(own_response(StatusCode::OK, "text/plain; charset=UTF-8", packet)));
+        }
+        let response = ready!(polled)?.into_response();
+        Poll::Ready(Ok(finish(this.task, response)))
+    }
+}
+
+fn finish<B: Body<Data = Bytes>>(task: &Task, response: Response<B>) -> Response<ResponseBody<B>> {
+    match task {
+        Task::Open { session } => response.map(|body| name_session(session, body)),
+        Task::Upgrade { lease, session, connection } if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            if let Some(session) = session {
+                session.upgraded();
+            }
+            if let Some(connection) = connection {
+                connection.link(lease);
+            }
+            response.map(ResponseBody::passed)
+        }
+        _ => response.map(ResponseBody::passed),
+    }
+}
+
+/// Reads the new session's id from the engine's answer, so that its very first request finds it.
+fn name_session<B: Body<Data = Bytes>>(session: &PollingSession, body: B) -> ResponseBody<B> {
+    let mut body = Box::pin(body);
+    let mut context = Context::from_waker(Waker::noop());
+    // The engine answers with a body that is there at once and in one piece.
+    let Poll::Ready(Some(Ok(frame))) = body.as_mut().poll_frame(&mut context) else {
+        return ResponseBody::own(Full::default());
+    };
+    let Ok(data) = frame.into_data() else { return ResponseBody::own(Full::default()) };
+    if let Some(id) = session_id(&data) {
+        Registry::global().name(session.lease(), id);
+    }
+    ResponseBody::own(Full::new(data))
+}
+
+/// The `sid` of an Engine.IO open packet.
+fn session_id(data: &[u8]) -> Option<&str> {
+    const KEY: &str = "\"sid\":\"";
+    let text = std::str::from_utf8(data).ok()?;
+    let start = text.find(KEY)? + KEY.len();
+    let end = text[start..].find('"')?;
+    Some(&text[start..start + end])
+}
+
+/// What the engine answers for a session that it does not know.
+fn unknown_session<B>() -> Response<ResponseBody<B>> {
+    const TEXT: &str = r#"{"code":"1","message":"Session ID unknown"}"#;
+    own_response(StatusCode::BAD_REQUEST, "application/json", TEXT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_id_in_open_packets_of_both_versions() {
+        let v4 = br#"0{"sid":"AAAAAAAAAAAAAAHs","upgrades":["websocket"],"pingInterval":25000}"#;
+        assert_eq!(session_id(v4), Some("AAAAAAAAAAAAAAHs"));
+        assert_eq!(session_id(br#"96:0{"sid":"x","upgrades":[]}"#), Some("x"));
+        for other in [&b""[..], b"ok", br#"{"sid":"#, &[0xff, 0xfe]] {
+            assert_eq!(session_id(other), None);
+        }
+    }
+}

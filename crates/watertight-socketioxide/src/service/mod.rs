@@ -1,0 +1,242 @@
+//! The service that answers Engine.IO requests: socketioxide's, with every session in its compartment.
+//!
+//! - A request that opens a session opens its compartment and carries the [`Lease`](watertight::Lease) in its extensions, so it
+//!   lives as long as the engine keeps the session.
+//! - A request of a session that polls runs in the compartment's scope. A panic of the engine's own code there
+//!   costs that request and that session, not the TCP connection, which a reverse proxy may share.
+//! - A request that upgrades to WebSocket links the TCP connection to the compartment.
+
+mod body;
+mod future;
+mod query;
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::{Ready, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use http_body::Body;
+use http_body_util::Full;
+use hyper::service::Service as HyperService;
+use socketioxide::adapter::{Adapter, LocalAdapter};
+use tower_service::Service as TowerService;
+use watertight::{Connection, Registry};
+
+pub use self::body::{RequestBody, ResponseBody};
+pub use self::future::ResponseFuture;
+pub use self::query::NotFoundService;
+pub(crate) use self::body::PassBody;
+use self::body::HttpResponse;
+use self::future::Task;
+use self::query::{EngineQuery, Transport};
+use crate::session::{Closer, PollingSession};
+
+type Upstream<S, A> = socketioxide::service::SocketIoService<PassBody<S>, A>;
+
+/// A tower and hyper service that answers Socket.IO requests and passes all others on to `S`.
+///
+/// As [`socketioxide::service::SocketIoService`], guarded.
+pub struct SocketIoService<S: Clone, A: Adapter = LocalAdapter> {
+    upstream: Upstream<S, A>,
+    path: Arc<str>,
+}
+
+impl<S: Clone, A: Adapter> SocketIoService<S, A> {
+    pub(crate) fn new(upstream: Upstream<S, A>, path: Arc<str>) -> Self {
+        Self { upstream, path }
+    }
+
+    /// A service that makes clones of this one, for servers that want one for each connection.
+    #[must_use]
+    pub fn into_make_service(self) -> MakeSocketIoService<S, A> {
+        MakeSocketIoService { service: self }
+    }
+
+    /// What is to be done with a request, and the request as the engine gets it.
+    fn prepare<B>(
+        &self,
+        mut request: Request<B>,
+        closer: impl FnOnce() -> Closer,
+    ) -> (Task, Request<RequestBody<B>>) {
+        let task = match EngineQuery::of(&request, &self.path) {
+            None => Task::Pass,
+            Some(query) => self.task(&query, &mut request, closer),
+        };
+        (task, request.map(RequestBody::client))
+    }
+
+    fn task<B>(&self, query: &EngineQuery, request: &mut Request<B>, closer: impl FnOnce() -> Closer) -> Task {
+        let connection = request.extensions().get::<Connection>().cloned();
+        match (&query.session, query.transport) {
+            (None, Transport::Polling) => {
+                let lease = Registry::global().open(connection.as_ref());
+                let session = PollingSession::new(lease.clone(), query.is_v3, closer());
+                request.extensions_mut().insert(lease);
+                request.extensions_mut().insert(Arc::clone(&session));
+                Task::Open { session }
+            }
+            (None, Transport::WebSocket) => {
+                let lease = Registry::global().open(connection.as_ref());
+                request.extensions_mut().insert(lease.clone());
+                Task::Upgrade { lease, session: None, connection }
+            }
+            (Some(id), transport) => match PollingSession::find(id) {
+                None => Task::Pass,
+                Some(session) if !session.lease().is_live() && *request.method() != Method::GET => Task::Refuse,
+                Some(session) => match transport {
+                    Transport::WebSocket => {
+                        let lease = session.lease().clone();
+                        Task::Upgrade { lease, session: Some(session), connection }
+                    }
+                    Transport::Polling if *request.method() == Method::GET => {
+                        let number = session.begin_poll();
+                        Task::Poll { session, number }
+                    }
+                    Transport::Polling => Task::Post { session },
+                },
+            },
+        }
+    }
+}
+
+/// The request that closes a session that polls, as its own client would send it.
+fn close_request<B>(path: &str, session: &str, is_v3: bool) -> Request<RequestBody<B>> {
+    let (version, packet) = if is_v3 { (3, "1:1") } else { (4, "1") };
+    let slash = if path.ends_with('/') { "" } else { "/" };
+    let uri = format!("{path}{slash}?EIO={version}&transport=polling&sid={session}");
+    let mut request = Request::new(RequestBody::own(packet));
+    *request.method_mut() = Method::POST;
+    // The path came in a request and the id is the engine's own; a path that does not parse never matched one.
+    if let Ok(uri) = uri.parse() {
+        *request.uri_mut() = uri;
+    }
+    request
+}
+
+impl<S, A, B, ResBody> TowerService<Request<B>> for SocketIoService<S, A>
+where
+    B: Body + Send + Unpin + fmt::Debug + 'static,
+    B::Error: fmt::Debug,
+    B::Data: Into<Bytes> + Send,
+    ResBody: Body<Data = Bytes> + Send + 'static,
+    ResBody::Error: std::error::Error + 'static,
+    S: TowerService<Request<B>, Response = Response<ResBody>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Send,
+    A: Adapter,
+{
+    type Response = Response<
+        ResponseBody<<<Upstream<S, A> as TowerService<Request<RequestBody<B>>>>::Response as HttpResponse>::Body>,
+    >;
+    type Error = S::Error;
+    type Future = ResponseFuture<<Upstream<S, A> as TowerService<Request<RequestBody<B>>>>::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        TowerService::<Request<RequestBody<B>>>::poll_ready(&mut self.upstream, cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (upstream, path) = (&self.upstream, &self.path);
+        let is_v3 = query::is_v3(&request);
+        let closer = || -> Closer {
+            let (mut upstream, path) = (upstream.clone(), Arc::clone(path));
+            Box::new(move |session, done| {
+                let request = close_request::<B>(&path, &session, is_v3);
+                let closing = TowerService::<Request<RequestBody<B>>>::call(&mut upstream, request);
+                tokio::spawn(async move {
+                    // An error means that the engine does not know the session any more.
+                    let _ = closing.await;
+                    done();
+                });
+            })
+        };
+        let (task, request) = self.prepare(request, closer);
+        ResponseFuture::new(task, || TowerService::<Request<RequestBody<B>>>::call(&mut self.upstream, request))
+    }
+}
+
+impl<S, A, B, ResBody> HyperService<Request<B>> for SocketIoService<S, A>
+where
+    B: Body + Send + Unpin + fmt::Debug + 'static,
+    B::Error: fmt::Debug,
+    B::Data: Into<Bytes> + Send,
+    ResBody: Body<Data = Bytes> + Send + 'static,
+    ResBody::Error: std::error::Error + 'static,
+    S: HyperService<Request<B>, Response = Response<ResBody>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Send,
+    A: Adapter,
+{
+    type Response = Response<
+        ResponseBody<<<Upstream<S, A> as HyperService<Request<RequestBody<B>>>>::Response as HttpResponse>::Body>,
+    >;
+    type Error = S::Error;
+    type Future = ResponseFuture<<Upstream<S, A> as HyperService<Request<RequestBody<B>>>>::Future>;
+
+    fn call(&self, request: Request<B>) -> Self::Future {
+        let is_v3 = query::is_v3(&request);
+        let closer = || -> Closer {
+            let (upstream, path) = (self.upstream.clone(), Arc::clone(&self.path));
+            Box::new(move |session, done| {
+                let request = close_request::<B>(&path, &session, is_v3);
+                let closing = HyperService::<Request<RequestBody<B>>>::call(&upstream, request);
+                tokio::spawn(async move {
+                    let _ = closing.await;
+                    done();
+                });
+            })
+        };
+        let (task, request) = self.prepare(request, closer);
+        ResponseFuture::new(task, || HyperService::<Request<RequestBody<B>>>::call(&self.upstream, request))
+    }
+}
+
+impl<S: Clone, A: Adapter> Clone for SocketIoService<S, A> {
+    fn clone(&self) -> Self {
+        let Self { upstream, path } = self;
+        Self { upstream: upstream.clone(), path: Arc::clone(path) }
+    }
+}
+
+impl<S: Clone, A: Adapter> fmt::Debug for SocketIoService<S, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SocketIoService").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// Makes clones of a [`SocketIoService`].
+pub struct MakeSocketIoService<S: Clone, A: Adapter = LocalAdapter> {
+    service: SocketIoService<S, A>,
+}
+
+impl<S: Clone, A: Adapter, T> TowerService<T> for MakeSocketIoService<S, A> {
+    type Response = SocketIoService<S, A>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: T) -> Self::Future {
+        ready(Ok(self.service.clone()))
+    }
+}
+
+impl<S: Clone, A: Adapter> fmt::Debug for MakeSocketIoService<S, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MakeSocketIoService").field("service", &self.service).finish()
+    }
+}
+
+/// The responses that the service makes itself.
+fn own_response<B>(status: http::StatusCode, content_type: &'static str, text: &'static str) -> Response<ResponseBody<B>> {
+    let mut response = Response::new(ResponseBody::own(Full::from(text)));
+    *response.status_mut() = status;
+    let content_type = http::HeaderValue::from_static(content_type);
+    response.headers_mut().insert(http::header::CONTENT_TYPE, content_type);
+    response
+}
