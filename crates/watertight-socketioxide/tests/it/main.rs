@@ -1,0 +1,10 @@
+//! Tests of the drop-in over real sockets. One process, one panic hook, one capturing sink.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop here")]
+
+mod client;
+mod early_events;
+mod goodbyes;
+mod isolation;
+mod server;
+mod thousand;

@@ -1,0 +1,86 @@
+//! A real server on a free port, and the one installation of the process.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use axum::Router;
+use watertight::{CaptureSink, Incident, Registry, StandardPolicy, Watertight};
+use watertight_socketioxide::adapter::LocalAdapter;
+use watertight_socketioxide::extract::{AckSender, Data, SocketRef};
+use watertight_socketioxide::{SocketIo, SocketIoBuilder};
+
+use crate::client::DEADLINE;
+
+/// Installs once; the sink that gets everything.
+pub(crate) fn sink() -> &'static CaptureSink {
+    static SINK: OnceLock<CaptureSink> = OnceLock::new();
+    SINK.get_or_init(|| {
+        let sink = CaptureSink::new();
+        let policy = StandardPolicy::new().fail_event("/fail", "boom").fail_event_limit(2);
+        Watertight::builder()
+            .sink(sink.clone())
+            .policy(policy)
+            .disconnect_cleanup(Duration::from_millis(200))
+            .disconnect_deadline(Duration::from_millis(600))
+            .install()
+            .expect("the first installation");
+        sink
+    })
+}
+
+/// Serves namespaces until the end of the test's runtime.
+pub(crate) async fn serve(namespaces: impl FnOnce(&SocketIo<LocalAdapter>)) -> (SocketAddr, SocketIo<LocalAdapter>) {
+    serve_with(SocketIo::builder(), namespaces).await
+}
+
+pub(crate) async fn serve_with(
+    builder: SocketIoBuilder<LocalAdapter>,
+    namespaces: impl FnOnce(&SocketIo<LocalAdapter>),
+) -> (SocketAddr, SocketIo<LocalAdapter>) {
+    sink();
+    let (layer, io) = builder.build_layer();
+    io.ns("/", async || ());
+    namespaces(&io);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let app = Router::new().layer(layer);
+    tokio::spawn(async move { watertight_axum::serve(listener, app).await });
+    (address, io)
+}
+
+/// The `echo` event of bystanders.
+pub(crate) fn echo(socket: &SocketRef) {
+    socket.on("echo", async |socket: SocketRef, Data::<serde_json::Value>(data), ack: AckSender| {
+        socket.emit("echo", &data).ok();
+        ack.send(&data).ok();
+    });
+}
+
+/// The incidents of one session, once there are `count`.
+pub(crate) async fn incidents_of(sid: &str, count: usize) -> Vec<Arc<Incident>> {
+    let sid = sid.to_owned();
+    let wait = move || {
+        sink().wait_for(DEADLINE, |incidents| {
+            let ours = |incident: &&Arc<Incident>| incident.offender.as_ref().is_some_and(|offender| offender.id == sid);
+            let found: Vec<_> = incidents.iter().filter(ours).cloned().collect();
+            (found.len() >= count).then_some(found)
+        })
+    };
+    tokio::task::spawn_blocking(wait).await.unwrap()
+}
+
+/// Waits until nothing is left of a session: no compartment, no socket in any namespace, no room entry.
+pub(crate) async fn is_gone(io: &SocketIo<LocalAdapter>, sid: &str, within: Duration) {
+    let left = || {
+        let sockets = io.nsps().into_iter().flat_map(|ns| ns.sockets()).filter(|socket| socket.id.as_str() == sid);
+        (Registry::global().by_session(sid).is_some(), sockets.count())
+    };
+    let gone = async {
+        while left() != (false, 0) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let in_time = tokio::time::timeout(within, gone).await;
+    assert!(in_time.is_ok(), "left of {sid}: (compartment, sockets) = {:?}", left());
+}
