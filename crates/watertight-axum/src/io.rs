@@ -52,14 +52,20 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> GuardedIo<IO> {
         let shared = Shared {
             transport: Transport::new(peer),
             state: Mutex::new(State {
-                open: Some(Open { io, tasks: TransportTasks::new() }),
+                open: Some(Open {
+                    io,
+                    tasks: TransportTasks::new(),
+                }),
                 ended: false,
                 reader: None,
                 writer: None,
                 watch: None,
             }),
         };
-        Self { shared: Arc::new(shared), server }
+        Self {
+            shared: Arc::new(shared),
+            server,
+        }
     }
 
     /// The handle that the requests of this connection carry in their extensions.
@@ -71,7 +77,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> GuardedIo<IO> {
 }
 
 fn closed() -> io::Error {
-    io::Error::new(io::ErrorKind::ConnectionAborted, "the connection was closed by the server")
+    io::Error::new(
+        io::ErrorKind::ConnectionAborted,
+        "the connection was closed by the server",
+    )
 }
 
 fn keep(slot: &mut Option<Waker>, cx: &Context<'_>) {
@@ -143,11 +152,15 @@ impl<IO: Send + 'static> Seal for Shared<IO> {
 impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncRead for GuardedIo<IO> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let mut state = self.shared.state.lock();
-        let State { open, ended, reader, .. } = &mut *state;
+        let State {
+            open, ended, reader, ..
+        } = &mut *state;
         if *ended {
             return Poll::Ready(if open.is_some() { Ok(()) } else { Err(closed()) });
         }
-        let Some(Open { io, tasks }) = open else { return Poll::Ready(Err(closed())) };
+        let Some(Open { io, tasks }) = open else {
+            return Poll::Ready(Err(closed()));
+        };
         tasks.note(&self.shared.transport);
         let polled = Pin::new(io).poll_read(cx, buf);
         if polled.is_pending() {
@@ -166,8 +179,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> GuardedIo<IO> {
         then: impl FnOnce(&R, &mut Watch),
     ) -> Poll<io::Result<R>> {
         let mut state = self.shared.state.lock();
-        let State { open, writer, watch, .. } = &mut *state;
-        let Some(Open { io, tasks }) = open else { return Poll::Ready(Err(closed())) };
+        let State {
+            open, writer, watch, ..
+        } = &mut *state;
+        let Some(Open { io, tasks }) = open else {
+            return Poll::Ready(Err(closed()));
+        };
         tasks.note(&self.shared.transport);
         let polled = operate(Pin::new(io), cx);
         if polled.is_pending() {
@@ -217,7 +234,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncWrite for Guarded
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.shared.state.lock().open.as_ref().is_some_and(|open| open.io.is_write_vectored())
+        self.shared
+            .state
+            .lock()
+            .open
+            .as_ref()
+            .is_some_and(|open| open.io.is_write_vectored())
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -231,6 +253,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncWrite for Guarded
 
 impl<IO: Send + 'static> fmt::Debug for GuardedIo<IO> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GuardedIo").field("transport", &self.shared.transport).finish_non_exhaustive()
+        f.debug_struct("GuardedIo")
+            .field("transport", &self.shared.transport)
+            .finish_non_exhaustive()
     }
 }

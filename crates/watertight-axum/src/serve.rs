@@ -45,7 +45,12 @@ const LAST_RESPONSES: Duration = Duration::from_millis(500);
 /// When nothing is installed yet and the recovery thread cannot be started.
 pub fn serve<L: Listener, M>(listener: L, app: M) -> Serve<L, M> {
     watertight::ensure_installed();
-    Serve { listener: GuardedListener::new(listener), app, signal: pending(), drain_timeout: DRAIN_TIMEOUT }
+    Serve {
+        listener: GuardedListener::new(listener),
+        app,
+        signal: pending(),
+        drain_timeout: DRAIN_TIMEOUT,
+    }
 }
 
 /// The future of [`serve`].
@@ -65,8 +70,18 @@ impl<L: Listener, M, F> Serve<L, M, F> {
     where
         G: Future<Output = ()> + Send + 'static,
     {
-        let Self { listener, app, signal: _, drain_timeout } = self;
-        Serve { listener, app, signal, drain_timeout }
+        let Self {
+            listener,
+            app,
+            signal: _,
+            drain_timeout,
+        } = self;
+        Serve {
+            listener,
+            app,
+            signal,
+            drain_timeout,
+        }
     }
 
     /// How long to wait for the clients to be gone. Default 10 s.
@@ -89,7 +104,9 @@ impl<L, M, F, S> IntoFuture for Serve<L, M, F>
 where
     L: Listener,
     L::Addr: fmt::Debug + Clone + Sync,
-    M: for<'a> Service<IncomingStream<'a, GuardedListener<L>>, Error = Infallible, Response = S> + Send + 'static,
+    M: for<'a> Service<IncomingStream<'a, GuardedListener<L>>, Error = Infallible, Response = S>
+        + Send
+        + 'static,
     for<'a> <M as Service<IncomingStream<'a, GuardedListener<L>>>>::Future: Send,
     S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
@@ -116,7 +133,12 @@ impl<L, M, F> Serve<L, M, F> {
         S::Future: Send,
         F: Future<Output = ()> + Send + 'static,
     {
-        let Self { listener, app, signal, drain_timeout } = self;
+        let Self {
+            listener,
+            app,
+            signal,
+            drain_timeout,
+        } = self;
         let server = listener.server();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let serving = axum::serve(listener, GuardedMakeService { inner: app })
@@ -131,10 +153,16 @@ impl<L, M, F> Serve<L, M, F> {
             () = signal => {}
         }
         let _ = stop.send(());
-        let notice = Notice::new("shutdown", "The server is shutting down.").retry(true, Duration::from_secs(1));
+        let notice =
+            Notice::new("shutdown", "The server is shutting down.").retry(true, Duration::from_secs(1));
         let drain = watertight::ensure_installed().drain(Some(server), &notice, drain_timeout);
         // Responses under way end together with the clients; one that does not is cut off.
-        let end = async { tokio::join!(drain, tokio::time::timeout(drain_timeout + LAST_RESPONSES, serving)) };
+        let end = async {
+            tokio::join!(
+                drain,
+                tokio::time::timeout(drain_timeout + LAST_RESPONSES, serving)
+            )
+        };
         let (left, served) = end.await;
         if left > 0 || served.is_err() {
             tracing::warn!(target: "watertight", left, "not every connection was gone within {drain_timeout:?}");
@@ -175,7 +203,10 @@ where
     fn call(&mut self, stream: IncomingStream<'a, GuardedListener<L>>) -> Self::Future {
         let connection: Connection = stream.io().connection();
         let address = stream.remote_addr().clone();
-        MakeFuture { made: self.inner.call(stream), of: Some((connection, address)) }
+        MakeFuture {
+            made: self.inner.call(stream),
+            of: Some((connection, address)),
+        }
     }
 }
 
@@ -197,7 +228,10 @@ where
         let this = self.project();
         let inner = ready!(this.made.poll(cx))?;
         let (connection, address) = this.of.take().expect("polled after it answered");
-        Poll::Ready(Ok(GuardService::new(WithConnectInfo { inner, address }, connection)))
+        Poll::Ready(Ok(GuardService::new(
+            WithConnectInfo { inner, address },
+            connection,
+        )))
     }
 }
 

@@ -79,7 +79,14 @@ impl<L: Listener<Addr = SocketAddr>> Listener for FaultyListener<L> {
 
     async fn accept(&mut self) -> (Self::Io, SocketAddr) {
         let (io, peer) = self.listener.accept().await;
-        (FaultyIo { io, peer, faults: self.faults.clone() }, peer)
+        (
+            FaultyIo {
+                io,
+                peer,
+                faults: self.faults.clone(),
+            },
+            peer,
+        )
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -96,7 +103,11 @@ pub struct FaultyIo<IO> {
 }
 
 impl<IO: AsyncRead + Unpin> AsyncRead for FaultyIo<IO> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if self.faults.takes_connection(self.peer) {
             panic_now("the engine's reader task");
         }
@@ -120,10 +131,19 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for FaultyIo<IO> {
 
 /// An axum middleware, to be put around the Socket.IO layer: bodies of armed sessions panic when read.
 pub async fn fail_bodies(State(faults): State<TransportFaults>, request: Request, next: Next) -> Response {
-    let session = request.uri().query().unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("sid="));
+    let session = request
+        .uri()
+        .query()
+        .unwrap_or_default()
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("sid="));
     let is_armed = request.method() == axum::http::Method::POST
         && session.is_some_and(|session| faults.takes_session(session));
-    let request = if is_armed { request.map(|_| Body::new(PanickingBody)) } else { request };
+    let request = if is_armed {
+        request.map(|_| Body::new(PanickingBody))
+    } else {
+        request
+    };
     next.run(request).await
 }
 
@@ -134,7 +154,10 @@ impl http_body::Body for PanickingBody {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         panic_now("the engine's reading of a request")
     }
 }

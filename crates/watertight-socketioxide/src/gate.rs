@@ -12,11 +12,11 @@ use std::task::{Context, Poll};
 
 use parking_lot::Mutex;
 use pin_project_lite::pin_project;
+use socketioxide::SocketError;
 use socketioxide::adapter::Adapter;
 use socketioxide::extract::Event;
 use socketioxide::handler::{FromMessageParts, Value};
 use socketioxide::socket::{DisconnectReason, Socket};
-use socketioxide::SocketError;
 use tokio::sync::Notify;
 use watertight::{Activity, ActivityKind, Compartment, Notice, Registry, Scope, Seal, SealMode, Told};
 
@@ -159,7 +159,10 @@ impl<A: Adapter> Gate<A> {
         let activity = Activity::new(ActivityKind::Event, socket.ns().to_owned(), event.clone());
         let handler = Scoped::new(handler, Scope::new(Arc::clone(&self.compartment), activity));
         let handler: Arc<dyn Dispatch<A>> = Arc::new(handler);
-        socket.on(event.clone(), MessageGuard::new(Arc::clone(self), Arc::clone(&handler)));
+        socket.on(
+            event.clone(),
+            MessageGuard::new(Arc::clone(self), Arc::clone(&handler)),
+        );
         if self.phase() == Phase::Open {
             return;
         }
@@ -208,7 +211,11 @@ impl<A: Adapter> Gate<A> {
         let mut state = self.state.lock();
         match &mut state.hold {
             Some(hold) if self.phase() == Phase::Holding || hold.delivering => {
-                hold.push(Early { handler: Some(Arc::clone(handler)), value, ack_id });
+                hold.push(Early {
+                    handler: Some(Arc::clone(handler)),
+                    value,
+                    ack_id,
+                });
                 None
             }
             _ => Some((value, ack_id)),
@@ -225,7 +232,11 @@ impl<A: Adapter> Gate<A> {
             let State { hold, fallback, .. } = &mut *state;
             match hold {
                 Some(hold) if fallback.is_none() || hold.delivering || self.phase() == Phase::Holding => {
-                    hold.push(Early { handler: None, value, ack_id });
+                    hold.push(Early {
+                        handler: None,
+                        value,
+                        ack_id,
+                    });
                     return;
                 }
                 _ => fallback.clone(),
@@ -238,7 +249,9 @@ impl<A: Adapter> Gate<A> {
 
     /// Delivers the events that wait and can be delivered, in the order they came, and then goes on to `phase`.
     fn deliver(&self, phase: Phase) {
-        let Some(socket) = self.socket.upgrade() else { return };
+        let Some(socket) = self.socket.upgrade() else {
+            return;
+        };
         {
             let mut state = self.state.lock();
             let Some(hold) = &mut state.hold else { return };
@@ -300,7 +313,13 @@ impl<A: Adapter> Gate<A> {
         if let Some(hold) = &mut self.state.lock().hold {
             hold.spawned = true;
         }
-        Watched { future, progress: Progress { gate: Arc::clone(self), paused: false } }
+        Watched {
+            future,
+            progress: Progress {
+                gate: Arc::clone(self),
+                paused: false,
+            },
+        }
     }
 
     /// The handler has been called. One that spawned nothing is done.
@@ -372,7 +391,9 @@ fn emit<A: Adapter>(socket: &Arc<Socket<A>>, notice: &Notice) -> Told {
 
 impl<A: Adapter> Seal for Gate<A> {
     fn tell(&self, notice: &Notice) -> Told {
-        let Some(socket) = self.socket.upgrade() else { return Told::Refused };
+        let Some(socket) = self.socket.upgrade() else {
+            return Told::Refused;
+        };
         {
             let mut state = self.state.lock();
             match state.life {
@@ -428,7 +449,9 @@ impl<A: Adapter> Hold<A> {
         fallback: Option<&Arc<dyn Dispatch<A>>>,
         socket: &Arc<Socket<A>>,
     ) -> Taken<A> {
-        let Some(early) = self.early.get_mut(index) else { return Taken::Nothing };
+        let Some(early) = self.early.get_mut(index) else {
+            return Taken::Nothing;
+        };
         if early.handler.is_none() {
             let name = Event::from_message_parts(socket, &mut early.value, &early.ack_id);
             let named = name.ok().and_then(|Event(name)| self.handlers.get(name.as_str()));

@@ -130,7 +130,11 @@ impl<A: Adapter> FromConnectParts<A> for SocketIo<A> {
 impl<A: Adapter> FromMessageParts<A> for SocketIo<A> {
     type Error = Infallible;
 
-    fn from_message_parts(s: &Arc<Socket<A>>, v: &mut Value, ack_id: &Option<i64>) -> Result<Self, Infallible> {
+    fn from_message_parts(
+        s: &Arc<Socket<A>>,
+        v: &mut Value,
+        ack_id: &Option<i64>,
+    ) -> Result<Self, Infallible> {
         <socketioxide::SocketIo<A> as FromMessageParts<A>>::from_message_parts(s, v, ack_id).map(Self)
     }
 }

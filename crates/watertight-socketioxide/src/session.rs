@@ -1,7 +1,7 @@
 //! Engine.IO sessions: which compartment a session is, and how one that polls is closed.
 
-use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::Waker;
 
 use parking_lot::Mutex;
@@ -76,7 +76,13 @@ enum End {
 impl PollingSession {
     pub(crate) fn new(lease: Lease, is_v3: bool, closer: Closer) -> Arc<Self> {
         let scope = Scope::new(Arc::clone(&lease), Activity::transport());
-        let state = State { closer: Some(closer), parked: None, told_at: None, drained: false, end: End::Open };
+        let state = State {
+            closer: Some(closer),
+            parked: None,
+            told_at: None,
+            drained: false,
+            end: End::Open,
+        };
         let polls = AtomicU32::new(0);
         let session = Arc::new_cyclic(|this| Self {
             this: Weak::clone(this),

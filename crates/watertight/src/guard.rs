@@ -85,9 +85,10 @@ fn enter<R, N: FnOnce(&Notice) + Send + 'static>(
     work: impl FnOnce() -> R,
 ) -> Result<R, Caught> {
     let previous = scope::swap(scope.take());
+    let outer = scope::swap_pending(None);
     let result = catch_unwind(AssertUnwindSafe(work));
     *scope = scope::swap(previous);
-    if let Some(seen) = scope::take_pending() {
+    if let Some(seen) = scope::swap_pending(outer) {
         settle(seen, result.is_err(), responder);
     } else if let Err(payload) = &result {
         report_unseen(&**payload, scope.as_ref(), responder);
@@ -96,7 +97,11 @@ fn enter<R, N: FnOnce(&Notice) + Send + 'static>(
 }
 
 #[cold]
-fn settle<N: FnOnce(&Notice) + Send + 'static>(mut seen: Box<Report>, escaped: bool, responder: &mut Option<N>) {
+fn settle<N: FnOnce(&Notice) + Send + 'static>(
+    mut seen: Box<Report>,
+    escaped: bool,
+    responder: &mut Option<N>,
+) {
     if escaped {
         seen.outcome = Outcome::Escaped;
         seen.responder = responder.take().map(|responder| Box::new(responder) as _);
@@ -166,7 +171,11 @@ where
     /// Runs `future` inside `scope`. `responder` is called on the recovery thread when the verdict on
     /// a fault fails only this piece of work.
     pub fn new(scope: Scope, future: F, responder: Option<N>) -> Self {
-        Self { scope: Some(scope), responder, future: Some(future) }
+        Self {
+            scope: Some(scope),
+            responder,
+            future: Some(future),
+        }
     }
 
     /// Runs `future` inside the current scope, which is taken from the thread: for the last act of a
@@ -196,7 +205,11 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let polled = enter(this.scope, this.responder, || {
-            let future = this.future.as_mut().as_pin_mut().expect("polled after it answered");
+            let future = this
+                .future
+                .as_mut()
+                .as_pin_mut()
+                .expect("polled after it answered");
             let polled = future.poll(cx);
             if polled.is_ready() {
                 this.future.set(None);
@@ -221,6 +234,8 @@ where
     N: FnOnce(&Notice) + Send + 'static,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Guarded").field("scope", &self.scope).finish_non_exhaustive()
+        f.debug_struct("Guarded")
+            .field("scope", &self.scope)
+            .finish_non_exhaustive()
     }
 }

@@ -26,20 +26,33 @@ pub(crate) struct Inner {
 
 /// What others ask of the recovery thread.
 pub(crate) enum Command {
-    Seal { compartment: Arc<Compartment>, notice: Notice, mode: SealMode, done: oneshot::Sender<()> },
+    Seal {
+        compartment: Arc<Compartment>,
+        notice: Notice,
+        mode: SealMode,
+        done: oneshot::Sender<()>,
+    },
 }
 
 impl Inner {
     /// Hands a fault to the recovery thread. When the queue is full the fault is counted as lost, and its
     /// compartment is sealed on the way of the operator's commands, which has no bound.
     pub(crate) fn submit(&self, report: Box<Report>) {
-        let Err(report) = self.mailbox.push(report) else { return };
+        let Err(report) = self.mailbox.push(report) else {
+            return;
+        };
         if let Some(compartment) = report.compartment
             && report.outcome == crate::fault::Outcome::Escaped
         {
-            let notice = Notice::new(report.fault.code(), GENERIC_MESSAGE).retry(true, self.settings.retry_after);
+            let notice =
+                Notice::new(report.fault.code(), GENERIC_MESSAGE).retry(true, self.settings.retry_after);
             let (done, _) = oneshot::channel();
-            let seal = Command::Seal { compartment, notice, mode: SealMode::Disconnect, done };
+            let seal = Command::Seal {
+                compartment,
+                notice,
+                mode: SealMode::Disconnect,
+                done,
+            };
             // The recovery thread lives as long as the process.
             let _ = self.commands.send(seal);
         }
@@ -47,7 +60,8 @@ impl Inner {
 }
 
 /// What a client is told about a fault unless details are configured to be exposed.
-pub(crate) const GENERIC_MESSAGE: &str = "The server hit an internal error while it worked for this connection.";
+pub(crate) const GENERIC_MESSAGE: &str =
+    "The server hit an internal error while it worked for this connection.";
 
 /// A number that only grows.
 #[derive(Debug, Default)]

@@ -100,7 +100,11 @@ pub fn submit(report: Box<Report>) {
 impl Watertight {
     /// Starts from the defaults.
     pub fn builder() -> Builder {
-        Builder { settings: Settings::default(), policy: Box::new(StandardPolicy::new()), sinks: Vec::new() }
+        Builder {
+            settings: Settings::default(),
+            policy: Box::new(StandardPolicy::new()),
+            sinks: Vec::new(),
+        }
     }
 
     /// Seals a compartment for a reason that is nobody's fault, such as an operator's wish. Returns once
@@ -108,7 +112,17 @@ impl Watertight {
     pub async fn seal(&self, compartment: &Arc<Compartment>, notice: Notice, mode: SealMode) {
         let (done, finished) = oneshot::channel();
         let compartment = Arc::clone(compartment);
-        if self.inner.commands.send(Command::Seal { compartment, notice, mode, done }).is_ok() {
+        if self
+            .inner
+            .commands
+            .send(Command::Seal {
+                compartment,
+                notice,
+                mode,
+                done,
+            })
+            .is_ok()
+        {
             // An error means that it is being sealed already.
             let _ = finished.await;
         }
@@ -138,7 +152,14 @@ impl Watertight {
     /// The numbers.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let Counters { panics, incidents, unattributed, sealed, overdue, recovery_panics } = &self.inner.counters;
+        let Counters {
+            panics,
+            incidents,
+            unattributed,
+            sealed,
+            overdue,
+            recovery_panics,
+        } = &self.inner.counters;
         Stats {
             panics: panics.get(),
             incidents: incidents.get(),
@@ -249,7 +270,11 @@ impl Builder {
     /// When it is installed already, a setting is out of its bounds, or the thread does not start. The
     /// process is then as it was.
     pub fn install(self) -> Result<Watertight, InstallError> {
-        let Self { settings, policy, mut sinks } = self;
+        let Self {
+            settings,
+            policy,
+            mut sinks,
+        } = self;
         settings.check()?;
         let _installing = INSTALLING.lock();
         if INSTALLED.get().is_some() {
@@ -271,7 +296,11 @@ impl Builder {
             recovering: std::sync::atomic::AtomicBool::new(false),
         });
         recovery::start(Arc::clone(&inner), commands).map_err(InstallError::Thread)?;
-        let watertight = INSTALLED.get_or_init(|| Watertight { inner: Arc::clone(&inner) }).clone();
+        let watertight = INSTALLED
+            .get_or_init(|| Watertight {
+                inner: Arc::clone(&inner),
+            })
+            .clone();
         hook::install(inner);
         Ok(watertight)
     }
@@ -290,7 +319,9 @@ fn warn_about_abort() {
 
 impl fmt::Debug for Watertight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watertight").field("stats", &self.stats()).finish_non_exhaustive()
+        f.debug_struct("Watertight")
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
     }
 }
 

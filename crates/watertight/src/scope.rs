@@ -38,7 +38,10 @@ impl Scope {
     /// A scope for `compartment` and `activity`.
     #[must_use]
     pub fn new(compartment: Arc<Compartment>, activity: Activity) -> Self {
-        Self(Arc::new(Parts { compartment, activity }))
+        Self(Arc::new(Parts {
+            compartment,
+            activity,
+        }))
     }
 
     /// The scope that the calling code runs in. `None` outside of any, and while the thread's local
@@ -72,7 +75,12 @@ impl Scope {
     /// and the compiler sees to it, since it cannot be sent to another thread.
     #[must_use = "the scope is left when the guard is dropped"]
     pub fn enter(&self) -> Entered {
-        Entered { previous: swap(Some(self.clone())), _not_send: PhantomData }
+        Entered {
+            previous: swap(Some(self.clone())),
+            outer_pending: swap_pending(None),
+            was_panicking: std::thread::panicking(),
+            _not_send: PhantomData,
+        }
     }
 }
 
@@ -88,19 +96,35 @@ impl fmt::Debug for Scope {
 /// Leaves the scope when dropped. See [`Scope::enter`].
 pub struct Entered {
     previous: Option<Scope>,
+    /// A panic of the code around, that waits for that code's own boundary.
+    outer_pending: Option<Box<Report>>,
+    /// Entered by a destructor during unwinding: that panic comes from the code around.
+    was_panicking: bool,
     _not_send: PhantomData<*const ()>,
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        settle(if std::thread::panicking() { Outcome::Escaped } else { Outcome::Caught });
+        let escapes = std::thread::panicking() && !self.was_panicking;
+        if let Some(report) = swap_pending(self.outer_pending.take()) {
+            submit(
+                report,
+                if escapes {
+                    Outcome::Escaped
+                } else {
+                    Outcome::Caught
+                },
+            );
+        }
         drop(swap(self.previous.take()));
     }
 }
 
 impl fmt::Debug for Entered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Entered").field("previous", &self.previous).finish_non_exhaustive()
+        f.debug_struct("Entered")
+            .field("previous", &self.previous)
+            .finish_non_exhaustive()
     }
 }
 
@@ -108,7 +132,10 @@ impl fmt::Debug for Entered {
 /// nothing changes.
 pub(crate) fn swap(scope: Option<Scope>) -> Option<Scope> {
     let mut scope = Some(scope);
-    THREAD.try_with(|thread| thread.current.replace(scope.take().flatten())).ok().flatten()
+    THREAD
+        .try_with(|thread| thread.current.replace(scope.take().flatten()))
+        .ok()
+        .flatten()
 }
 
 /// Takes the current scope away, for a caller that moves it into the future it spawns.
@@ -133,15 +160,15 @@ pub(crate) fn set_pending(report: Box<Report>) {
     }
 }
 
-/// Takes the panic that waits for a decision.
-pub(crate) fn take_pending() -> Option<Box<Report>> {
-    THREAD.try_with(|thread| thread.pending.take()).ok().flatten()
-}
-
-fn settle(outcome: Outcome) {
-    if let Some(report) = take_pending() {
-        submit(report, outcome);
-    }
+/// Takes the panic that waits for a decision. In its place goes the one that waited when the scope was
+/// entered (`None` on entering): destructors enter scopes while the code around unwinds, and its panic is
+/// for its own boundary to decide.
+pub(crate) fn swap_pending(outer: Option<Box<Report>>) -> Option<Box<Report>> {
+    let mut outer = Some(outer);
+    THREAD
+        .try_with(|thread| thread.pending.replace(outer.take().flatten()))
+        .ok()
+        .flatten()
 }
 
 fn submit(mut report: Box<Report>, outcome: Outcome) {
@@ -206,7 +233,9 @@ mod tests {
     #[test]
     fn another_thread_has_its_own() {
         let _entered = scope(1).enter();
-        std::thread::spawn(|| assert_eq!(current(), None)).join().expect("no panic there");
+        std::thread::spawn(|| assert_eq!(current(), None))
+            .join()
+            .expect("no panic there");
         assert_eq!(current().as_deref(), Some("1"));
     }
 

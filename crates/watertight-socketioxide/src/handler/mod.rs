@@ -11,4 +11,6 @@ pub(crate) mod message;
 pub use connect::{ConnectHandler, ConnectMiddleware};
 pub use disconnect::DisconnectHandler;
 pub use message::MessageHandler;
-pub use socketioxide::handler::{FromConnectParts, FromDisconnectParts, FromMessage, FromMessageParts, Value};
+pub use socketioxide::handler::{
+    FromConnectParts, FromDisconnectParts, FromMessage, FromMessageParts, Value,
+};

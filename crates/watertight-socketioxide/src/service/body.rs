@@ -50,9 +50,9 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         match &mut self.get_mut().0 {
-            Origin::Client(body) => {
-                Pin::new(body).poll_frame(cx).map(|frame| frame.map(|frame| frame.map(|frame| frame.map_data(Into::into))))
-            }
+            Origin::Client(body) => Pin::new(body)
+                .poll_frame(cx)
+                .map(|frame| frame.map(|frame| frame.map(|frame| frame.map_data(Into::into)))),
             Origin::Own(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
         }
     }
@@ -80,7 +80,9 @@ impl<B> RequestBody<B> {
     fn into_client(request: Request<Self>) -> Request<B> {
         request.map(|body| match body.0 {
             Origin::Client(body) => body,
-            Origin::Own(_) => unreachable!("requests of our own go to the engine's path, so never to the inner service"),
+            Origin::Own(_) => {
+                unreachable!("requests of our own go to the engine's path, so never to the inner service")
+            }
         })
     }
 }
@@ -135,11 +137,15 @@ pin_project! {
 
 impl<B> ResponseBody<B> {
     pub(super) fn passed(body: B) -> Self {
-        Self { body: PassedOrOwn::Passed { body } }
+        Self {
+            body: PassedOrOwn::Passed { body },
+        }
     }
 
     pub(super) fn own(body: Full<Bytes>) -> Self {
-        Self { body: PassedOrOwn::Own { body } }
+        Self {
+            body: PassedOrOwn::Own { body },
+        }
     }
 }
 
@@ -153,7 +159,9 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         match self.project().body.project() {
             PassedOrOwnProjection::Passed { body } => body.poll_frame(cx),
-            PassedOrOwnProjection::Own { body } => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
+            PassedOrOwnProjection::Own { body } => {
+                Pin::new(body).poll_frame(cx).map_err(|never| match never {})
+            }
         }
     }
 

@@ -23,9 +23,16 @@ pub(super) enum Task {
     /// It opens a session that polls.
     Open { session: Arc<PollingSession> },
     /// It upgrades its connection to a WebSocket, of a new session or of one that polled.
-    Upgrade { lease: Lease, session: Option<Arc<PollingSession>>, connection: Option<Connection> },
+    Upgrade {
+        lease: Lease,
+        session: Option<Arc<PollingSession>>,
+        connection: Option<Connection>,
+    },
     /// It waits for packets.
-    Poll { session: Arc<PollingSession>, number: u32 },
+    Poll {
+        session: Arc<PollingSession>,
+        number: u32,
+    },
     /// It brings packets.
     Post { session: Arc<PollingSession> },
     /// Its session is being sealed.
@@ -94,7 +101,11 @@ where
         {
             this.future.set(None);
             let packet = session.close_packet();
-            return Poll::Ready(Ok(own_response(StatusCode::OK, "text/plain; charset=UTF-8", packet)));
+            return Poll::Ready(Ok(own_response(
+                StatusCode::OK,
+                "text/plain; charset=UTF-8",
+                packet,
+            )));
         }
         let response = ready!(polled)?.into_response();
         Poll::Ready(Ok(finish(this.task, response)))
@@ -104,7 +115,11 @@ where
 fn finish<B: Body<Data = Bytes>>(task: &Task, response: Response<B>) -> Response<ResponseBody<B>> {
     match task {
         Task::Open { session } => response.map(|body| name_session(session, body)),
-        Task::Upgrade { lease, session, connection } if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+        Task::Upgrade {
+            lease,
+            session,
+            connection,
+        } if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             if let Some(session) = session {
                 session.upgraded();
             }
@@ -125,7 +140,9 @@ fn name_session<B: Body<Data = Bytes>>(session: &PollingSession, body: B) -> Res
     let Poll::Ready(Some(Ok(frame))) = body.as_mut().poll_frame(&mut context) else {
         return ResponseBody::own(Full::default());
     };
-    let Ok(data) = frame.into_data() else { return ResponseBody::own(Full::default()) };
+    let Ok(data) = frame.into_data() else {
+        return ResponseBody::own(Full::default());
+    };
     if let Some(id) = session_id(&data) {
         Registry::global().name(session.lease(), id);
     }

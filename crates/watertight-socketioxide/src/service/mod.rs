@@ -25,12 +25,12 @@ use socketioxide::adapter::{Adapter, LocalAdapter};
 use tower_service::Service as TowerService;
 use watertight::{Connection, Registry};
 
+use self::body::HttpResponse;
+pub(crate) use self::body::PassBody;
 pub use self::body::{RequestBody, ResponseBody};
 pub use self::future::ResponseFuture;
-pub use self::query::NotFoundService;
-pub(crate) use self::body::PassBody;
-use self::body::HttpResponse;
 use self::future::Task;
+pub use self::query::NotFoundService;
 use self::query::{EngineQuery, Transport};
 use crate::session::{Closer, PollingSession};
 
@@ -68,7 +68,12 @@ impl<S: Clone, A: Adapter> SocketIoService<S, A> {
         (task, request.map(RequestBody::client))
     }
 
-    fn task<B>(&self, query: &EngineQuery, request: &mut Request<B>, closer: impl FnOnce() -> Closer) -> Task {
+    fn task<B>(
+        &self,
+        query: &EngineQuery,
+        request: &mut Request<B>,
+        closer: impl FnOnce() -> Closer,
+    ) -> Task {
         let connection = request.extensions().get::<Connection>().cloned();
         match (&query.session, query.transport) {
             (None, Transport::Polling) => {
@@ -81,15 +86,25 @@ impl<S: Clone, A: Adapter> SocketIoService<S, A> {
             (None, Transport::WebSocket) => {
                 let lease = Registry::global().open(connection.as_ref());
                 request.extensions_mut().insert(lease.clone());
-                Task::Upgrade { lease, session: None, connection }
+                Task::Upgrade {
+                    lease,
+                    session: None,
+                    connection,
+                }
             }
             (Some(id), transport) => match PollingSession::find(id) {
                 None => Task::Pass,
-                Some(session) if !session.lease().is_live() && *request.method() != Method::GET => Task::Refuse,
+                Some(session) if !session.lease().is_live() && *request.method() != Method::GET => {
+                    Task::Refuse
+                }
                 Some(session) => match transport {
                     Transport::WebSocket => {
                         let lease = session.lease().clone();
-                        Task::Upgrade { lease, session: Some(session), connection }
+                        Task::Upgrade {
+                            lease,
+                            session: Some(session),
+                            connection,
+                        }
                     }
                     Transport::Polling if *request.method() == Method::GET => {
                         let number = session.begin_poll();
@@ -129,7 +144,9 @@ where
     A: Adapter,
 {
     type Response = Response<
-        ResponseBody<<<Upstream<S, A> as TowerService<Request<RequestBody<B>>>>::Response as HttpResponse>::Body>,
+        ResponseBody<
+            <<Upstream<S, A> as TowerService<Request<RequestBody<B>>>>::Response as HttpResponse>::Body,
+        >,
     >;
     type Error = S::Error;
     type Future = ResponseFuture<<Upstream<S, A> as TowerService<Request<RequestBody<B>>>>::Future>;
@@ -154,7 +171,9 @@ where
             })
         };
         let (task, request) = self.prepare(request, closer);
-        ResponseFuture::new(task, || TowerService::<Request<RequestBody<B>>>::call(&mut self.upstream, request))
+        ResponseFuture::new(task, || {
+            TowerService::<Request<RequestBody<B>>>::call(&mut self.upstream, request)
+        })
     }
 }
 
@@ -171,7 +190,9 @@ where
     A: Adapter,
 {
     type Response = Response<
-        ResponseBody<<<Upstream<S, A> as HyperService<Request<RequestBody<B>>>>::Response as HttpResponse>::Body>,
+        ResponseBody<
+            <<Upstream<S, A> as HyperService<Request<RequestBody<B>>>>::Response as HttpResponse>::Body,
+        >,
     >;
     type Error = S::Error;
     type Future = ResponseFuture<<Upstream<S, A> as HyperService<Request<RequestBody<B>>>>::Future>;
@@ -190,20 +211,27 @@ where
             })
         };
         let (task, request) = self.prepare(request, closer);
-        ResponseFuture::new(task, || HyperService::<Request<RequestBody<B>>>::call(&self.upstream, request))
+        ResponseFuture::new(task, || {
+            HyperService::<Request<RequestBody<B>>>::call(&self.upstream, request)
+        })
     }
 }
 
 impl<S: Clone, A: Adapter> Clone for SocketIoService<S, A> {
     fn clone(&self) -> Self {
         let Self { upstream, path } = self;
-        Self { upstream: upstream.clone(), path: Arc::clone(path) }
+        Self {
+            upstream: upstream.clone(),
+            path: Arc::clone(path),
+        }
     }
 }
 
 impl<S: Clone, A: Adapter> fmt::Debug for SocketIoService<S, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SocketIoService").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("SocketIoService")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
     }
 }
 
@@ -228,15 +256,23 @@ impl<S: Clone, A: Adapter, T> TowerService<T> for MakeSocketIoService<S, A> {
 
 impl<S: Clone, A: Adapter> fmt::Debug for MakeSocketIoService<S, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MakeSocketIoService").field("service", &self.service).finish()
+        f.debug_struct("MakeSocketIoService")
+            .field("service", &self.service)
+            .finish()
     }
 }
 
 /// The responses that the service makes itself.
-fn own_response<B>(status: http::StatusCode, content_type: &'static str, text: &'static str) -> Response<ResponseBody<B>> {
+fn own_response<B>(
+    status: http::StatusCode,
+    content_type: &'static str,
+    text: &'static str,
+) -> Response<ResponseBody<B>> {
     let mut response = Response::new(ResponseBody::own(Full::from(text)));
     *response.status_mut() = status;
     let content_type = http::HeaderValue::from_static(content_type);
-    response.headers_mut().insert(http::header::CONTENT_TYPE, content_type);
+    response
+        .headers_mut()
+        .insert(http::header::CONTENT_TYPE, content_type);
     response
 }

@@ -87,8 +87,11 @@ async fn disconnect_handlers_that_fail_leak_nothing() {
         if let Some(fault) = fault {
             let incident = &incidents_of(&sid, 1).await[0];
             assert_eq!(incident.fault, fault, "{how}");
-            assert_eq!(incident.verdict, Verdict::Ignore, "{how}: it is closing already");
-            assert_eq!(incident.activity.as_ref().map(|activity| activity.kind()), Some(ActivityKind::Disconnect));
+            assert_eq!(incident.verdict, Verdict::Ignore, "{how}: it has left already");
+            assert_eq!(
+                incident.activity.as_ref().map(|activity| activity.kind()),
+                Some(ActivityKind::Disconnect)
+            );
         }
     }
     bystander.finish().await;
@@ -120,7 +123,10 @@ async fn a_good_handler_runs_once_and_before_the_clean_up() {
         }
         is_gone(&io, &sid, SOON).await;
     }
-    assert_eq!((RUNS.load(Ordering::SeqCst), ROOMS.load(Ordering::SeqCst)), (2, 2));
+    assert_eq!(
+        (RUNS.load(Ordering::SeqCst), ROOMS.load(Ordering::SeqCst)),
+        (2, 2)
+    );
 }
 
 /// A client that does not read until the server's buffers are full, and then panics, is gone all the same.
@@ -148,9 +154,17 @@ async fn a_client_that_does_not_read_is_gone_as_well() {
     let mut unread = client.into_inner();
     unread.flush().await.unwrap();
     let incident = &incidents_of(&sid, 1).await[0];
-    assert!(incident.sealed_after.is_some_and(|after| after < SOON), "{:?}", incident.sealed_after);
+    assert!(
+        incident.sealed_after.is_some_and(|after| after < SOON),
+        "{:?}",
+        incident.sealed_after
+    );
     is_gone(&io, &sid, SOON).await;
-    assert_eq!(io.of("/deaf").unwrap().within("room").sockets().len(), 1, "the bystander alone");
+    assert_eq!(
+        io.of("/deaf").unwrap().within("room").sockets().len(),
+        1,
+        "the bystander alone"
+    );
     // Kept open all the while: it was the server that closed.
     let _ = unread.send(Message::text("2")).await;
     bystander.finish().await;
@@ -160,7 +174,9 @@ async fn a_client_that_does_not_read_is_gone_as_well() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_namespaces_of_the_connection_end() {
     let (server, io) = serve(|io| {
-        io.ns("/one", async |socket: SocketRef| socket.on("boom", async || panic_now("a handler")));
+        io.ns("/one", async |socket: SocketRef| {
+            socket.on("boom", async || panic_now("a handler"))
+        });
         io.ns("/two", async |socket: SocketRef| echo(&socket));
     })
     .await;

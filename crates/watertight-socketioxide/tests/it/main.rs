@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop here")]
 
 mod client;
+mod drop_in;
 mod early_events;
 mod goodbyes;
 mod isolation;
+mod protocols;
 mod server;
 mod thousand;

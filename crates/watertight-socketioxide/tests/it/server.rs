@@ -5,7 +5,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
-use watertight::{CaptureSink, Incident, Registry, StandardPolicy, Watertight};
+use watertight::{CaptureSink, Incident, PreviousHook, Registry, StandardPolicy, Watertight};
+use watertight_faults::PANIC_TEXT;
 use watertight_socketioxide::adapter::LocalAdapter;
 use watertight_socketioxide::extract::{AckSender, Data, SocketRef};
 use watertight_socketioxide::{SocketIo, SocketIoBuilder};
@@ -17,10 +18,14 @@ pub(crate) fn sink() -> &'static CaptureSink {
     static SINK: OnceLock<CaptureSink> = OnceLock::new();
     SINK.get_or_init(|| {
         let sink = CaptureSink::new();
-        let policy = StandardPolicy::new().fail_event("/fail", "boom").fail_event_limit(2);
+        print_failures_only();
+        let policy = StandardPolicy::new()
+            .fail_event("/fail", "boom")
+            .fail_event_limit(2);
         Watertight::builder()
             .sink(sink.clone())
             .policy(policy)
+            .previous_hook(PreviousHook::Chain)
             .disconnect_cleanup(Duration::from_millis(200))
             .disconnect_deadline(Duration::from_millis(600))
             .install()
@@ -29,8 +34,24 @@ pub(crate) fn sink() -> &'static CaptureSink {
     })
 }
 
+/// Lets the panics of failing tests through to the terminal, and not the thousands of deliberate ones.
+#[allow(clippy::disallowed_methods, reason = "goes below the hook under test")]
+fn print_failures_only() {
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if !info
+            .payload_as_str()
+            .is_some_and(|text| text.contains(PANIC_TEXT))
+        {
+            default(info);
+        }
+    }));
+}
+
 /// Serves namespaces until the end of the test's runtime.
-pub(crate) async fn serve(namespaces: impl FnOnce(&SocketIo<LocalAdapter>)) -> (SocketAddr, SocketIo<LocalAdapter>) {
+pub(crate) async fn serve(
+    namespaces: impl FnOnce(&SocketIo<LocalAdapter>),
+) -> (SocketAddr, SocketIo<LocalAdapter>) {
     serve_with(SocketIo::builder(), namespaces).await
 }
 
@@ -51,10 +72,13 @@ pub(crate) async fn serve_with(
 
 /// The `echo` event of bystanders.
 pub(crate) fn echo(socket: &SocketRef) {
-    socket.on("echo", async |socket: SocketRef, Data::<serde_json::Value>(data), ack: AckSender| {
-        socket.emit("echo", &data).ok();
-        ack.send(&data).ok();
-    });
+    socket.on(
+        "echo",
+        async |socket: SocketRef, Data::<serde_json::Value>(data), ack: AckSender| {
+            socket.emit("echo", &data).ok();
+            ack.send(&data).ok();
+        },
+    );
 }
 
 /// The incidents of one session, once there are `count`.
@@ -62,7 +86,12 @@ pub(crate) async fn incidents_of(sid: &str, count: usize) -> Vec<Arc<Incident>> 
     let sid = sid.to_owned();
     let wait = move || {
         sink().wait_for(DEADLINE, |incidents| {
-            let ours = |incident: &&Arc<Incident>| incident.offender.as_ref().is_some_and(|offender| offender.id == sid);
+            let ours = |incident: &&Arc<Incident>| {
+                incident
+                    .offender
+                    .as_ref()
+                    .is_some_and(|offender| offender.id == sid)
+            };
             let found: Vec<_> = incidents.iter().filter(ours).cloned().collect();
             (found.len() >= count).then_some(found)
         })
@@ -73,7 +102,11 @@ pub(crate) async fn incidents_of(sid: &str, count: usize) -> Vec<Arc<Incident>> 
 /// Waits until nothing is left of a session: no compartment, no socket in any namespace, no room entry.
 pub(crate) async fn is_gone(io: &SocketIo<LocalAdapter>, sid: &str, within: Duration) {
     let left = || {
-        let sockets = io.nsps().into_iter().flat_map(|ns| ns.sockets()).filter(|socket| socket.id.as_str() == sid);
+        let sockets = io
+            .nsps()
+            .into_iter()
+            .flat_map(|ns| ns.sockets())
+            .filter(|socket| socket.id.as_str() == sid);
         (Registry::global().by_session(sid).is_some(), sockets.count())
     };
     let gone = async {
@@ -82,5 +115,9 @@ pub(crate) async fn is_gone(io: &SocketIo<LocalAdapter>, sid: &str, within: Dura
         }
     };
     let in_time = tokio::time::timeout(within, gone).await;
-    assert!(in_time.is_ok(), "left of {sid}: (compartment, sockets) = {:?}", left());
+    assert!(
+        in_time.is_ok(),
+        "left of {sid}: (compartment, sockets) = {:?}",
+        left()
+    );
 }

@@ -23,7 +23,10 @@ async fn a_thousand_sockets_at_once() {
         });
     })
     .await;
-    let bystanders = [Bystander::start(server, "/thousand").await, Bystander::start(server, "/thousand").await];
+    let bystanders = [
+        Bystander::start(server, "/thousand").await,
+        Bystander::start(server, "/thousand").await,
+    ];
     let mut clients = Vec::new();
     for _ in 0..1000 {
         clients.push(Client::join(server, "/thousand").await);
@@ -34,7 +37,9 @@ async fn a_thousand_sockets_at_once() {
         .into_iter()
         .map(|mut client| {
             tokio::spawn(async move {
-                client.emit("/thousand", "boom", Value::from(client.sid.clone())).await;
+                client
+                    .emit("/thousand", "boom", Value::from(client.sid.clone()))
+                    .await;
                 let told = client.until(|packet| packet.is_event("incident")).await;
                 assert_eq!(client.next().await, Packet::Closed);
                 (client.sid, told.data()["id"].as_str().unwrap().to_owned())
@@ -51,7 +56,11 @@ async fn a_thousand_sockets_at_once() {
         assert_eq!(incidents.len(), 1);
         assert_eq!(incidents[0].id.to_string(), id);
         assert_eq!(incidents[0].attribution, Attribution::Exact);
-        assert!(incidents[0].message.ends_with(&sid), "{} is said to have panicked as {sid}", incidents[0].message);
+        assert!(
+            incidents[0].message.ends_with(&sid),
+            "{} is said to have panicked as {sid}",
+            incidents[0].message
+        );
         is_gone(&io, &sid, std::time::Duration::from_secs(1)).await;
     }
     for bystander in bystanders {

@@ -24,11 +24,15 @@ use crate::sink::{Event, Sink};
 
 /// Starts the recovery thread. It ends with the process.
 pub(crate) fn start(inner: Arc<Inner>, commands: mpsc::UnboundedReceiver<Command>) -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::Builder::new().name("watertight-recovery".into()).spawn(move || {
-        hook::mark_recovery_thread();
-        runtime.block_on(Recovery::new(inner).run(commands));
-    })?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    std::thread::Builder::new()
+        .name("watertight-recovery".into())
+        .spawn(move || {
+            hook::mark_recovery_thread();
+            runtime.block_on(Recovery::new(inner).run(commands));
+        })?;
     Ok(())
 }
 
@@ -48,7 +52,12 @@ struct RecoveryMode {
 impl Recovery {
     fn new(inner: Arc<Inner>) -> Self {
         let storms = Storms::new(inner.settings.storm_limit);
-        Self { inner, storms, mode: None, lost_told: 0 }
+        Self {
+            inner,
+            storms,
+            mode: None,
+            lost_told: 0,
+        }
     }
 
     async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
@@ -69,8 +78,23 @@ impl Recovery {
 
     /// One fault, from the report to the verdict's execution.
     fn handle(&mut self, report: Report) {
-        let Report { fault, attribution, compartment, activity, outcome, origin, responder } = report;
-        let Origin { message, location, thread, frames, at, time } = origin;
+        let Report {
+            fault,
+            attribution,
+            compartment,
+            activity,
+            outcome,
+            origin,
+            responder,
+        } = report;
+        let Origin {
+            message,
+            location,
+            thread,
+            frames,
+            at,
+            time,
+        } = origin;
         let component = location.as_ref().map_or(Component::Unknown, Component::of);
         let storm = self.storms.count(location.as_ref(), &component, Instant::now());
         let case = Case {
@@ -150,7 +174,11 @@ impl Recovery {
         }
         self.enter_mode();
         if let (Some(_), Some(offender), false) = (&sealing, &incident.offender, storm) {
-            self.tell_sinks(&Event::Sealing { id, offender, code: fault.code() });
+            self.tell_sinks(&Event::Sealing {
+                id,
+                offender,
+                code: fault.code(),
+            });
         }
         let inner = Arc::clone(&self.inner);
         tokio::spawn(async move {
@@ -174,7 +202,11 @@ impl Recovery {
 
     fn notice(&self, incident: &Incident) -> Notice {
         let settings = &self.inner.settings;
-        let message = if settings.expose_details { incident.message.clone() } else { GENERIC_MESSAGE.to_owned() };
+        let message = if settings.expose_details {
+            incident.message.clone()
+        } else {
+            GENERIC_MESSAGE.to_owned()
+        };
         let mut notice = Notice::new(incident.fault.code(), message).retry(true, settings.retry_after);
         notice.id = incident.id;
         notice
@@ -193,9 +225,18 @@ impl Recovery {
         }
         let (at, id, code) = (Instant::now(), notice.id, notice.code);
         let offender = offender(&compartment);
-        let sealing = Sealing { compartment, notice, mode, transport_is_dead: false };
+        let sealing = Sealing {
+            compartment,
+            notice,
+            mode,
+            transport_is_dead: false,
+        };
         let telling = sealing.tell();
-        self.tell_sinks(&Event::Sealing { id, offender: &offender, code });
+        self.tell_sinks(&Event::Sealing {
+            id,
+            offender: &offender,
+            code,
+        });
         let inner = Arc::clone(&self.inner);
         tokio::spawn(async move {
             let left = sealing.finish(telling, &inner.settings).await;
@@ -213,7 +254,10 @@ impl Recovery {
                 mode.last = now;
             }
             None => {
-                self.mode = Some(RecoveryMode { incidents: 1, last: now });
+                self.mode = Some(RecoveryMode {
+                    incidents: 1,
+                    last: now,
+                });
                 self.inner.recovering.store(true, Ordering::Relaxed);
                 self.tell_sinks(&Event::RecoveryStarted);
             }
@@ -224,13 +268,25 @@ impl Recovery {
     fn sweep(&mut self) {
         let now = Instant::now();
         for summary in self.storms.summaries(now) {
-            let storm::Summary { location, component, omitted, window } = &summary;
+            let storm::Summary {
+                location,
+                component,
+                omitted,
+                window,
+            } = &summary;
             let (location, component) = (location.as_ref(), component);
-            self.tell_sinks(&Event::Summary { location, component, omitted: *omitted, window: *window });
+            self.tell_sinks(&Event::Summary {
+                location,
+                component,
+                omitted: *omitted,
+                window: *window,
+            });
         }
         let lost = self.inner.mailbox.overflow();
         if lost > self.lost_told {
-            self.tell_sinks(&Event::Lost { reports: lost - self.lost_told });
+            self.tell_sinks(&Event::Lost {
+                reports: lost - self.lost_told,
+            });
             self.lost_told = lost;
         }
         if let Some(mode) = &self.mode
@@ -259,18 +315,34 @@ impl Inner {
     fn tell_seal(&self, id: IncidentId, offender: &Offender, left: usize, since: Instant, storm: bool) {
         if left > 0 {
             self.counters.overdue.add();
-            self.each_sink(|sink| sink.event(&Event::SealOverdue { id, offender, parts: left }));
+            self.each_sink(|sink| {
+                sink.event(&Event::SealOverdue {
+                    id,
+                    offender,
+                    parts: left,
+                })
+            });
             return;
         }
         self.counters.sealed.add();
         if !storm {
-            self.each_sink(|sink| sink.event(&Event::Sealed { id, offender, took: since.elapsed() }));
+            self.each_sink(|sink| {
+                sink.event(&Event::Sealed {
+                    id,
+                    offender,
+                    took: since.elapsed(),
+                })
+            });
         }
     }
 }
 
 fn offender(compartment: &Compartment) -> Offender {
-    Offender { id: compartment.id(), identity: compartment.identity(), peer: compartment.peer() }
+    Offender {
+        id: compartment.id(),
+        identity: compartment.identity(),
+        peer: compartment.peer(),
+    }
 }
 
 /// Names the frames away from the thread that seals: the first time in a process this can take a while.

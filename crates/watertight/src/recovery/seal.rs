@@ -68,7 +68,11 @@ impl Sealing {
     /// Waits until the notice has left the process, at most for `grace`.
     async fn flush(&self, grace: Duration) {
         let answers = || -> SmallVec<[bool; 4]> {
-            self.compartment.parts().iter().filter_map(|part| part.delivered(&self.notice)).collect()
+            self.compartment
+                .parts()
+                .iter()
+                .filter_map(|part| part.delivered(&self.notice))
+                .collect()
         };
         if answers().is_empty() {
             tokio::time::sleep(BLIND_FLUSH.min(grace)).await;
@@ -87,7 +91,12 @@ impl Sealing {
     }
 
     fn end(&self) -> usize {
-        let left = self.compartment.parts().iter().filter(|part| !part.is_gone()).count();
+        let left = self
+            .compartment
+            .parts()
+            .iter()
+            .filter(|part| !part.is_gone())
+            .count();
         self.compartment.end_seal();
         Registry::global().forget(&self.compartment);
         left

@@ -1,0 +1,156 @@
+'use strict';
+// The real server, as a child process on a free port.
+
+const assert = require('node:assert/strict');
+const { spawn } = require('node:child_process');
+const { EventEmitter } = require('node:events');
+const fs = require('node:fs');
+const http = require('node:http');
+const path = require('node:path');
+const { createInterface } = require('node:readline');
+const { until, within } = require('./deadline');
+const { Log } = require('./logs');
+
+const ROOT = path.join(__dirname, '..', '..');
+const START_MS = 20_000;
+// The server's own bound for a drain is shorter.
+const STOP_MS = 15_000;
+
+const running = new Set();
+// A test file that ends early must not leave servers behind.
+process.on('exit', () => running.forEach((child) => child.kill('SIGKILL')));
+
+/** The server to test: WATERTIGHT_SERVER, else the release build, else the debug build. */
+function binary() {
+  const name = `game-admin-backend${process.platform === 'win32' ? '.exe' : ''}`;
+  const candidates = process.env.WATERTIGHT_SERVER
+    ? [path.resolve(process.env.WATERTIGHT_SERVER)]
+    : ['release', 'debug'].map((profile) => path.join(ROOT, 'target', profile, name));
+  const found = candidates.find((candidate) => fs.existsSync(candidate));
+  assert.ok(found, `no server at ${candidates.join(' nor ')}: run \`cargo build --release\` first`);
+  return found;
+}
+
+/** A running server. Emits `line` for every line that it prints. */
+class Server extends EventEmitter {
+  constructor(child, log) {
+    super();
+    this.setMaxListeners(0);
+    this.child = child;
+    this.log = log;
+    this.lines = [];
+    this.exited = new Promise((resolve) => {
+      child.once('exit', (code, signal) => {
+        running.delete(child);
+        log.write('exit', `code ${code}, signal ${signal}`);
+        resolve({ code, signal });
+      });
+    });
+    this.#read('stdout');
+    this.#read('stderr');
+  }
+
+  #read(stream) {
+    createInterface({ input: this.child[stream] }).on('line', (raw) => {
+      // eslint-disable-next-line no-control-regex
+      const text = raw.replace(/\u001b\[[0-9;]*m/g, '');
+      const line = { stream, text };
+      this.lines.push(line);
+      this.log.write(stream, text);
+      this.emit('line', line);
+    });
+  }
+
+  get alive() {
+    return this.child.exitCode === null && this.child.signalCode === null;
+  }
+
+  /** How many file descriptors the server holds; undefined where the system does not tell. */
+  descriptors() {
+    try {
+      return fs.readdirSync(`/proc/${this.child.pid}/fd`).length;
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** Where the log is now, to look only at what comes later. */
+  mark() {
+    return this.lines.length;
+  }
+
+  /** The first line from `mark` on that matches, waiting for it until the deadline. */
+  async line(pattern, { from = 0, ms = 3000 } = {}) {
+    const matches = (text) => (typeof pattern === 'string' ? text.includes(pattern) : pattern.test(text));
+    return until(ms, `the server to log ${pattern}`, () => {
+      const found = this.lines.slice(from).find((line) => matches(line.text));
+      return found?.text;
+    });
+  }
+
+  signal(name) {
+    this.log.write('signal', name);
+    this.child.kill(name);
+  }
+
+  /** Ends the server politely and returns its exit code; kills it and fails when it takes too long. */
+  async stop(signal = 'SIGTERM') {
+    try {
+      if (this.alive) this.signal(signal);
+      const { code } = await within(STOP_MS, `the server to end after ${signal}`, this.exited);
+      return code;
+    } finally {
+      if (this.alive) this.child.kill('SIGKILL');
+      this.log.close();
+    }
+  }
+}
+
+/**
+ * Starts a server and returns when it listens.
+ * @param {object} options `name` of its log; `lab`: whether it offers its real faults; `settings`: `section.key` to
+ *   value; `args`: more flags.
+ */
+async function startServer({ name = 'server', lab = true, settings = {}, args = [], env = {} } = {}) {
+  const flags = ['--port', '0', ...(lab ? ['--lab'] : []), ...args];
+  for (const [key, value] of Object.entries(settings)) flags.push('--set', `${key}=${value}`);
+  const program = binary();
+  const log = new Log(name);
+  log.write('start', [path.basename(program), ...flags].join(' '));
+  const child = spawn(program, flags, {
+    cwd: ROOT,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    // A storm of panics must be survived with backtraces asked for: that is when they cost most.
+    env: { ...process.env, RUST_BACKTRACE: '1', ...env },
+  });
+  running.add(child);
+  child.on('error', (error) => log.write('error', error.message));
+  const server = new Server(child, log);
+  const announced = until(START_MS, 'the server to say where it listens', () => {
+    const line = server.lines.find(({ stream, text }) => stream === 'stdout' && text.includes('listening on http://'));
+    return line && /listening on (http:\/\/\S+)/.exec(line.text)[1];
+  });
+  const died = server.exited.then(({ code, signal }) => {
+    const tail = server.lines.slice(-10).map(({ text }) => text).join('\n');
+    throw new Error(`the server ended before it listened (code ${code}, signal ${signal}):\n${tail}`);
+  });
+  server.url = (await Promise.race([announced, died])).replace(/\/$/, '');
+  died.catch(() => {});
+  return server;
+}
+
+/** The body and status of a GET. On a connection of its own, which closes with the answer. */
+function get(url, ms = 2000, headers = {}) {
+  return new Promise((resolve, reject) => {
+    const request = http.get(url, { agent: false, headers, timeout: ms }, (response) => {
+      const parts = [];
+      response.on('data', (part) => parts.push(part));
+      response.on('end', () => resolve({ status: response.statusCode, body: Buffer.concat(parts).toString() }));
+      response.on('error', reject);
+    });
+    request.on('timeout', () => request.destroy(new Error(`GET ${url} took longer than ${ms} ms`)));
+    request.on('error', reject);
+  });
+}
+
+module.exports = { ROOT, Server, binary, get, startServer };

@@ -1,0 +1,51 @@
+//! Where things are, and how to call the tools.
+
+use std::{
+    env,
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// The root of the repository.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap_or(Path::new("."))
+}
+
+/// Where cargo builds: `CARGO_TARGET_DIR`, or `target` in the root.
+pub(crate) fn target_dir() -> PathBuf {
+    match env::var_os("CARGO_TARGET_DIR") {
+        Some(dir) => root().join(dir),
+        None => root().join("target"),
+    }
+}
+
+/// The folder of the Node suite.
+pub(crate) fn test_client() -> PathBuf {
+    root().join("test-client")
+}
+
+/// The server that the Node suite starts.
+pub(crate) fn server_binary() -> PathBuf {
+    target_dir()
+        .join("release")
+        .join(format!("game-admin-backend{}", env::consts::EXE_SUFFIX))
+}
+
+/// The cargo that runs us, called from the root.
+pub(crate) fn cargo<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
+    let program = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(root());
+    command
+}
+
+/// npm, called from the folder of the Node suite.
+pub(crate) fn npm<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
+    // On Windows npm is a script that only answers to its full name.
+    let mut command = Command::new(if cfg!(windows) { "npm.cmd" } else { "npm" });
+    command.args(arguments).current_dir(test_client());
+    command
+}

@@ -1,0 +1,62 @@
+//! One command for each chore of this repository: `cargo xtask test` checks everything.
+//!
+//! It does its own set-up, needs nothing but Rust and Node, and runs the same way on a desk and in CI.
+
+mod cargo;
+mod report;
+mod run;
+mod setup;
+mod steps;
+mod tally;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::{report::Report, steps::Step};
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    about = "The chores of this repository",
+    version
+)]
+struct Cli {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Check everything: format, lints, Rust tests, loom models, docs, and the Node suite on a real server.
+    Test {
+        /// Only this step, with whatever it needs; may be given several times.
+        #[arg(long, value_name = "STEP", value_enum)]
+        only: Vec<Step>,
+    },
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().chore {
+        Chore::Test { only } => test(&only),
+    }
+}
+
+fn test(only: &[Step]) -> ExitCode {
+    let report = match steps::plan(only).and_then(|plan| steps::run(&plan)) {
+        Ok(report) => report,
+        Err(error) => {
+            eprintln!("\nerror: {error:#}");
+            Report::of_failed_set_up()
+        }
+    };
+    print!("\n{report}");
+    // Alone on the last line, for people and for scripts.
+    println!("{}", report.closing_line());
+    if report.all_passed() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}

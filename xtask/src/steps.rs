@@ -1,0 +1,232 @@
+//! The steps of `cargo xtask test`.
+
+use std::{env, fmt, process::Command, time::Instant};
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+
+use crate::{
+    cargo::{cargo, npm, server_binary, target_dir},
+    report::{Report, Row},
+    run, setup,
+    tally::Tally,
+};
+
+/// One step, in the order in which they run: the quick ones first, and each build before those that share it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Step {
+    /// The format of the Rust code.
+    Fmt,
+    /// Lints with warnings denied, with default features and with all.
+    Clippy,
+    /// Every Rust test, with the examples in the docs.
+    Test,
+    /// The loom models of the core: every order in which its atomics can be seen.
+    Loom,
+    /// The docs, with warnings denied.
+    Doc,
+    /// The server as a user runs it.
+    Build,
+    /// The Node suite against that server.
+    E2e,
+}
+
+impl Step {
+    fn commands(self) -> Vec<Command> {
+        match self {
+            Self::Fmt => vec![cargo(["fmt", "--all", "--check"])],
+            // Features only add, so these two cover every line. Warnings are denied behind `--`: through
+            // RUSTFLAGS they would rebuild every dependency.
+            Self::Clippy => vec![
+                cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+                cargo([
+                    "clippy",
+                    "--workspace",
+                    "--all-targets",
+                    "--all-features",
+                    "--",
+                    "-D",
+                    "warnings",
+                ]),
+            ],
+            Self::Test => vec![cargo(["test", "--workspace", "--all-features", "--no-fail-fast"])],
+            Self::Loom => vec![loom()],
+            Self::Doc => {
+                let mut doc = cargo(["doc", "--workspace", "--all-features", "--no-deps"]);
+                doc.env("RUSTDOCFLAGS", "-D warnings");
+                vec![doc]
+            }
+            Self::Build => vec![cargo(["build", "--release", "--package", "game-admin-backend"])],
+            Self::E2e => {
+                let mut suite = npm(["test"]);
+                suite.env("WATERTIGHT_SERVER", server_binary());
+                vec![suite]
+            }
+        }
+    }
+
+    /// Whether its commands report tests; any other step counts as one check.
+    fn counts_tests(self) -> bool {
+        matches!(self, Self::Test | Self::Loom | Self::E2e)
+    }
+
+    fn set_up(self) -> Result<()> {
+        match self {
+            Self::Fmt => setup::component("fmt", "rustfmt"),
+            Self::Clippy => setup::component("clippy", "clippy"),
+            Self::E2e => setup::node_packages(),
+            Self::Test | Self::Loom | Self::Doc | Self::Build => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Fmt => "fmt",
+            Self::Clippy => "clippy",
+            Self::Test => "test",
+            Self::Loom => "loom",
+            Self::Doc => "doc",
+            Self::Build => "build",
+            Self::E2e => "e2e",
+        })
+    }
+}
+
+/// The steps to run for what was asked: everything when nothing was. Sets up all of them first, so that a missing
+/// tool is told at once and not after ten minutes.
+pub(crate) fn plan(only: &[Step]) -> Result<Vec<Step>> {
+    let steps = chosen(only);
+    println!("[0/{}] set-up", steps.len());
+    let started = Instant::now();
+    for step in &steps {
+        step.set_up()
+            .with_context(|| format!("the step {step} cannot run"))?;
+    }
+    println!("      ready after {:.1} s", started.elapsed().as_secs_f64());
+    Ok(steps)
+}
+
+/// Runs the steps. A failed one does not stop the others, except those that need what it builds.
+pub(crate) fn run(steps: &[Step]) -> Result<Report> {
+    let mut report = Report::default();
+    let mut server = true;
+    for (number, &step) in steps.iter().enumerate() {
+        println!("\n[{}/{}] {step}", number + 1, steps.len());
+        let started = Instant::now();
+        let (tally, remark) = if step == Step::E2e && !server {
+            (Tally::of_check(false), "not run: the server did not build")
+        } else {
+            run_step(step)?
+        };
+        let row = Row {
+            step,
+            tally,
+            remark,
+            took: started.elapsed(),
+        };
+        server &= step != Step::Build || row.passed();
+        println!("      {row}");
+        report.push(row);
+    }
+    Ok(report)
+}
+
+fn run_step(step: Step) -> Result<(Tally, &'static str)> {
+    let mut tally = Tally::default();
+    let mut success = true;
+    for command in step.commands() {
+        let outcome = run::run(command)?;
+        success &= outcome.success;
+        tally += outcome.tally;
+    }
+    Ok(verdict(step.counts_tests(), success, tally))
+}
+
+/// What a step comes to, and a remark where the numbers do not explain it.
+fn verdict(counts_tests: bool, success: bool, mut tally: Tally) -> (Tally, &'static str) {
+    if !counts_tests {
+        return (Tally::of_check(success), "");
+    }
+    if success && tally.passed == 0 && tally.failed == 0 {
+        // A filter that matches nothing succeeds; a step that tested nothing must not.
+        tally.failed = 1;
+        return (tally, "no test ran");
+    }
+    if !success && tally.failed == 0 {
+        tally.failed = 1;
+        return (tally, "ended with an error outside the tests");
+    }
+    (tally, "")
+}
+
+fn chosen(only: &[Step]) -> Vec<Step> {
+    let mut steps = if only.is_empty() {
+        Step::value_variants().to_vec()
+    } else {
+        only.to_vec()
+    };
+    if steps.contains(&Step::E2e) {
+        // The suite must never run against yesterday's server.
+        steps.push(Step::Build);
+    }
+    steps.sort();
+    steps.dedup();
+    steps
+}
+
+/// Loom replaces the atomics of the core at compile time, so it has a build folder of its own: in the shared one,
+/// its flag would rebuild everything each time.
+fn loom() -> Command {
+    let flags = env::var("RUSTFLAGS").unwrap_or_default();
+    let mut command = cargo(["test", "--package", "watertight", "--release", "--lib", "loom"]);
+    command.env("RUSTFLAGS", format!("{flags} --cfg watertight_loom").trim());
+    command.env("CARGO_TARGET_DIR", target_dir().join("loom"));
+    if env::var_os("LOOM_MAX_PREEMPTIONS").is_none() {
+        // Loom's own advice: two or three find nearly every fault, and the search stays short.
+        command.env("LOOM_MAX_PREEMPTIONS", "3");
+    }
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_runs_when_nothing_is_asked() {
+        assert_eq!(chosen(&[]), Step::value_variants());
+    }
+
+    #[test]
+    fn the_suite_brings_the_build_of_its_server() {
+        assert_eq!(
+            chosen(&[Step::E2e, Step::Fmt]),
+            [Step::Fmt, Step::Build, Step::E2e]
+        );
+    }
+
+    #[test]
+    fn a_step_in_which_no_test_ran_has_failed() {
+        assert_eq!(verdict(true, true, Tally::default()).0.failed, 1);
+    }
+
+    #[test]
+    fn a_step_that_did_not_compile_has_failed() {
+        let compiled_in_part = Tally {
+            passed: 3,
+            failed: 0,
+            ignored: 0,
+        };
+        assert_eq!(
+            verdict(true, false, compiled_in_part).0,
+            Tally {
+                passed: 3,
+                failed: 1,
+                ignored: 0
+            }
+        );
+        assert_eq!(verdict(false, false, Tally::default()).0.failed, 1);
+    }
+}
