@@ -1,1 +1,61 @@
-fn main() {}
+//! The program: reads the command line and the settings, then serves or prints them.
+
+use std::{
+    error::Error,
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use clap::Parser as _;
+use game_admin_backend::{
+    command_line::{Command, CommandLine},
+    run,
+    settings::{load, report},
+};
+
+/// The exit code for a wrong command line or wrong settings; the same that the parser of the command line uses.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let command_line = CommandLine::parse();
+    let effective = match load(&command_line.sources()) {
+        Ok(effective) => effective,
+        Err(problems) => {
+            for problem in &problems.0 {
+                complain(&format!("error: {problem}"));
+            }
+            return ExitCode::from(USAGE);
+        }
+    };
+    match command_line.command {
+        Command::CheckConfig => match io::stdout().lock().write_all(report(&effective).as_bytes()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                complain(&format!("error: cannot write to standard output: {error}"));
+                ExitCode::FAILURE
+            }
+        },
+        Command::Serve => match run(effective.settings) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                complain(&format!("error: {}", with_causes(&error)));
+                ExitCode::FAILURE
+            }
+        },
+    }
+}
+
+/// Writes to standard error, or nowhere if that is closed.
+fn complain(line: &str) {
+    _ = writeln!(io::stderr(), "{line}");
+}
+
+fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

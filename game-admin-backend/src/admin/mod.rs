@@ -1,0 +1,45 @@
+//! The namespace `/admin`, for operators.
+//!
+//! | event | payload | answer beside `ok` |
+//! |---|---|---|
+//! | `list` | `{after?, limit?}` or nothing | `sockets, total`, sorted by id; `after` continues behind an id |
+//! | `kick` | `{id, reason?}` | `id` |
+//! | `mark` | `{id, reason?}` | `id` |
+//! | `announce` | `{text, room?}` | nothing; players get `announcement {text, room?}` |
+//!
+//! Who may enter is decided by [`admission`].
+
+pub mod admission;
+mod events;
+
+use socketioxide::{
+    extract::{SocketRef, State},
+    socket::DisconnectReason,
+};
+use tracing::info;
+
+use crate::{
+    Shared,
+    namespaces::{enter, ordered, peer, unknown_event},
+};
+
+/// Path of the namespace.
+pub const NAMESPACE: &str = "/admin";
+
+/// Connect handler of the namespace; comes after [`admission::admit`].
+pub async fn connect(socket: SocketRef, State(shared): State<Shared>) {
+    socket.on("list", ordered(events::list));
+    socket.on("kick", ordered(events::kick));
+    socket.on("mark", ordered(events::mark));
+    socket.on("announce", ordered(events::announce));
+    socket.on_fallback(unknown_event);
+    socket.on_disconnect(disconnect);
+    if enter(&socket, &shared) {
+        info!(socket_id = %socket.id, peer = ?peer(&socket), "an operator has connected");
+    }
+}
+
+async fn disconnect(socket: SocketRef, reason: DisconnectReason, State(shared): State<Shared>) {
+    info!(socket_id = %socket.id, ?reason, "an operator has disconnected");
+    shared.connections.disconnected(socket.id.as_str(), NAMESPACE);
+}

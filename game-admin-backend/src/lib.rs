@@ -1,0 +1,24 @@
+//! The game server: players on `/`, operators on `/admin`, health on `/health`.
+//!
+//! The program is a thin shell around [`run`]; tests put a [`Server`](server::Server) together themselves.
+
+pub mod admin;
+pub mod command_line;
+pub mod drain;
+pub mod health;
+pub mod logging;
+pub mod managers;
+pub mod namespaces;
+pub mod payload;
+pub mod players;
+pub mod reply;
+mod run;
+pub mod server;
+pub mod settings;
+mod shared;
+pub mod signals;
+#[cfg(test)]
+mod test_log;
+
+pub use run::{RunError, run};
+pub use shared::Shared;

@@ -1,0 +1,86 @@
+//! From settings to a running server, and from a signal to its end.
+
+use std::io::{self, Write as _};
+
+use tracing::{info, warn};
+
+use crate::{
+    logging::{self, LoggingError},
+    server::{BindError, Server},
+    settings::Settings,
+    signals::StopSignals,
+};
+
+/// Why the server did not start, or ended by itself.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The log could not be set up.
+    #[error("cannot set up the log")]
+    Logging(#[from] LoggingError),
+    /// The threads of the runtime could not be started.
+    #[error("cannot start the runtime")]
+    Runtime(#[source] io::Error),
+    /// The process may not listen for signals.
+    #[error("cannot listen for stop signals")]
+    Signals(#[source] io::Error),
+    /// The address could not be had.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The server ended without being told to.
+    #[error("the server ended by itself")]
+    Serve(#[source] io::Error),
+}
+
+/// Runs the server until Ctrl-C or SIGTERM, and then until all clients are told and closed.
+///
+/// When it is ready it prints `listening on http://ADDRESS` to standard output. A second signal cuts the end short.
+///
+/// # Errors
+///
+/// If the server cannot start, or ends by itself.
+pub fn run(settings: Settings) -> Result<(), RunError> {
+    logging::install(&settings.logging)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(RunError::Runtime)?;
+    let outcome = runtime.block_on(serve(settings));
+    // Whatever still runs is past its bound; waiting for it would make the bound a lie.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn serve(settings: Settings) -> Result<(), RunError> {
+    let mut signals = StopSignals::listen().map_err(RunError::Signals)?;
+    if settings.server.lab {
+        warn!(listen = %settings.server.listen, "the lab is open: any client can cause real faults");
+    }
+    let server = Server::new(settings).bind().await?;
+    announce(&format!("listening on http://{}", server.address()));
+
+    let (told, stop) = tokio::sync::oneshot::channel();
+    let serving = server.serve(async {
+        _ = stop.await;
+    });
+    let interrupted = async {
+        info!(signal = signals.next().await, "a signal asks the server to stop");
+        _ = told.send(());
+        warn!(
+            signal = signals.next().await,
+            "a second signal cuts the end short"
+        );
+    };
+    tokio::select! {
+        ended = serving => ended.map_err(RunError::Serve),
+        () = interrupted => Ok(()),
+    }
+}
+
+/// Tells whoever started the program that it is ready. Nobody has to listen.
+fn announce(line: &str) {
+    let mut stdout = io::stdout().lock();
+    if let Err(error) = writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
+        warn!(%error, "cannot write to standard output: {line}");
+    }
+}

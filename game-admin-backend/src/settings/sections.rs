@@ -1,0 +1,166 @@
+//! The declarations: every setting with its documentation, type, default and bounds.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    catalogue::Setting,
+    kind::Kind,
+    values::{FailEvent, LogFormat, Secret},
+};
+
+/// Declares one section: the struct with its defaults, and the entries of the catalogue, from the same lines.
+macro_rules! section {
+    (
+        $(#[$attribute:meta])*
+        [$section:ident] $Section:ident {
+            $( $(#[doc = $about:literal])+ $name:ident: $type:ty = $default:expr, $kind:expr; )+
+        }
+    ) => {
+        $(#[$attribute])*
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[non_exhaustive]
+        pub struct $Section {
+            $( $(#[doc = $about])+ pub $name: $type, )+
+        }
+
+        impl Default for $Section {
+            fn default() -> Self {
+                Self { $( $name: $default, )+ }
+            }
+        }
+
+        impl $Section {
+            pub(super) const CATALOGUE: &'static [Setting] = &[$( Setting {
+                section: stringify!($section),
+                key: concat!(stringify!($section), ".", stringify!($name)),
+                about: concat!($( $about, )+),
+                kind: $kind,
+            }, )+];
+        }
+    };
+}
+
+const SECOND_MS: u64 = 1_000;
+const MINUTE_MS: u64 = 60 * SECOND_MS;
+
+section! {
+    /// Where and how the server listens, and how it stops.
+    [server] Server {
+        /// The address to listen on, as IP:PORT. Port 0 takes a free one, which is printed.
+        listen: SocketAddr = SocketAddr::from((Ipv4Addr::LOCALHOST, 3002)), Kind::Address;
+        /// Opens the namespaces of real faults for drills. Never in production.
+        lab: bool = false, Kind::Switch;
+        /// Time between two pings to a client.
+        ping_interval_ms: u64 = 25 * SECOND_MS, Kind::milliseconds(100, 10 * MINUTE_MS);
+        /// Time that a client has to answer a ping before it counts as gone.
+        ping_timeout_ms: u64 = 20 * SECOND_MS, Kind::milliseconds(100, 10 * MINUTE_MS);
+        /// Time that a client has to join its first namespace after it has opened a connection.
+        connect_timeout_ms: u64 = 45 * SECOND_MS, Kind::milliseconds(100, 10 * MINUTE_MS);
+        /// Largest message that a client may send, and largest answer to one polling request.
+        max_payload_bytes: u64 = 100_000, Kind::bytes(1_024, 64 * 1_024 * 1_024);
+        /// Longest time that a shutdown may take to tell and close all clients.
+        drain_timeout_ms: u64 = 10 * SECOND_MS, Kind::milliseconds(0, 10 * MINUTE_MS);
+    }
+}
+
+section! {
+    /// Who may act as an operator.
+    [admin] Admin {
+        /// What an operator must present to enter the namespace /admin. Without it only this machine may enter.
+        token: Option<Secret> = None, Kind::Secret { min_chars: 8, max_chars: 256 };
+    }
+}
+
+section! {
+    /// What counts as a fault, and what a client is told of it.
+    [detection] Detection {
+        /// Whether the text of a panic is sent to the client that it happened to.
+        expose_details: bool = false, Kind::Switch;
+        /// Events whose panic fails that one event instead of the socket, each as "NAMESPACE EVENT".
+        fail_events: Vec<FailEvent> = Vec::new(), Kind::Events { max_entries: 1_024 };
+        /// How many failed events one socket is forgiven; the next panic disconnects it.
+        fail_event_limit: u32 = 3, Kind::count(0, 1_000_000);
+    }
+}
+
+section! {
+    /// How a socket with a fault is disconnected and cleaned up.
+    [recovery] Recovery {
+        /// Time that a client gets to receive its incident before its transport is closed.
+        grace_ms: u64 = 300, Kind::milliseconds(0, 10 * SECOND_MS);
+        /// Time without a new incident after which recovery mode ends.
+        quiet_period_ms: u64 = MINUTE_MS, Kind::milliseconds(100, 60 * MINUTE_MS);
+        /// Time after which a socket leaves its rooms and namespaces although its disconnect handler still runs.
+        disconnect_cleanup_ms: u64 = 500, Kind::milliseconds(1, MINUTE_MS);
+        /// Time after which a disconnect handler that still runs is cancelled.
+        disconnect_deadline_ms: u64 = 30 * SECOND_MS, Kind::milliseconds(1, 10 * MINUTE_MS);
+        /// What a disconnected client is told to wait before it connects again.
+        retry_after_ms: u64 = SECOND_MS, Kind::milliseconds(0, 10 * MINUTE_MS);
+    }
+}
+
+section! {
+    /// How connections are watched and how many incidents are remembered.
+    [monitoring] Monitoring {
+        /// Time between two sweeps over all connections while recovery mode lasts.
+        sweep_interval_ms: u64 = SECOND_MS, Kind::milliseconds(10, MINUTE_MS);
+        /// How many of the latest incidents are kept in memory.
+        incident_history: u32 = 1_024, Kind::count(1, 100_000);
+    }
+}
+
+section! {
+    /// How the server logs, always to standard error.
+    [logging] Logging {
+        /// How a line looks: for people, or one JSON object per line.
+        format: LogFormat = LogFormat::Human, Kind::Choice(LogFormat::NAMES);
+        /// The lowest level to log, alone or per target: "info" or "warn,game_admin_backend=debug".
+        level: String = "info".to_owned(), Kind::Filter;
+        /// How many incidents from one location are logged each second; more are summed up in one line.
+        storm_limit_per_second: u32 = 20, Kind::count(1, 100_000);
+    }
+}
+
+/// Gives each setting in milliseconds a method that answers a [`Duration`].
+macro_rules! durations {
+    ($Section:ident { $( $method:ident = $field:ident; )+ }) => {
+        impl $Section {
+            $(
+                #[doc = concat!("[`", stringify!($field), "`](Self::", stringify!($field), ") as a duration.")]
+                #[must_use]
+                pub fn $method(&self) -> Duration {
+                    Duration::from_millis(self.$field)
+                }
+            )+
+        }
+    };
+}
+
+durations! { Server {
+    ping_interval = ping_interval_ms;
+    ping_timeout = ping_timeout_ms;
+    connect_timeout = connect_timeout_ms;
+    drain_timeout = drain_timeout_ms;
+} }
+durations! { Recovery {
+    grace = grace_ms;
+    quiet_period = quiet_period_ms;
+    disconnect_cleanup = disconnect_cleanup_ms;
+    disconnect_deadline = disconnect_deadline_ms;
+    retry_after = retry_after_ms;
+} }
+durations! { Monitoring { sweep_interval = sweep_interval_ms; } }
+
+impl Server {
+    /// [`max_payload_bytes`](Self::max_payload_bytes) as a length in memory.
+    #[must_use]
+    pub fn max_payload_len(&self) -> usize {
+        // The bound of 64 MiB fits every platform that has 32-bit addresses or wider.
+        usize::try_from(self.max_payload_bytes).unwrap_or(usize::MAX)
+    }
+}

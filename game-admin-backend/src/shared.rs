@@ -1,0 +1,14 @@
+//! What all handlers share.
+
+use std::sync::Arc;
+
+use crate::{managers::ConnectionManager, settings::Settings};
+
+/// What all handlers share; handed to them as the state of the Socket.IO server. Cheap to clone.
+#[derive(Clone)]
+pub struct Shared {
+    /// The settings in force. They do not change while the server runs.
+    pub settings: Arc<Settings>,
+    /// Who is connected.
+    pub connections: Arc<ConnectionManager>,
+}

@@ -1,0 +1,129 @@
+use serde_json::{Value, json};
+
+use crate::client::{Client, TestServer};
+
+async fn operator(
+    server: &TestServer,
+    auth: &Value,
+    headers: &[(&'static str, &str)],
+) -> Result<Client, String> {
+    let mut client = Client::open(server.address, headers).await;
+    client.enter("/admin", auth).await.map(|()| client)
+}
+
+#[tokio::test]
+async fn only_the_token_opens_if_there_is_one() {
+    let server = TestServer::start(&["admin.token=open sesame"]).await;
+    assert!(
+        operator(&server, &json!({"token": "open sesame"}), &[])
+            .await
+            .is_ok()
+    );
+    let refusal = operator(&server, &json!({"token": "open barley"}), &[])
+        .await
+        .err();
+    assert_eq!(refusal.as_deref(), Some("unauthorized: the token is wrong"));
+    let refusal = operator(&server, &json!({}), &[]).await.err();
+    assert_eq!(refusal.as_deref(), Some("unauthorized: a token is required"));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn without_a_token_a_local_program_enters_and_a_foreign_page_does_not() {
+    let server = TestServer::start(&[]).await;
+    assert!(operator(&server, &json!({}), &[]).await.is_ok());
+    assert!(
+        operator(&server, &json!({}), &[("origin", "http://localhost:8080")])
+            .await
+            .is_ok()
+    );
+    let refusal = operator(&server, &json!({}), &[("origin", "https://evil.example")])
+        .await
+        .err();
+    assert!(refusal.is_some_and(|refusal| refusal.contains("web pages from elsewhere")));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn operators_see_every_connection() {
+    let server = TestServer::start(&[]).await;
+    let mut ada = server.client("/").await;
+    ada.ask("join", &json!({"room": "lobby"})).await;
+    let mut operator = server.client("/admin").await;
+
+    let reply = operator.ask_raw("list", r#"["list"]"#).await;
+    assert_eq!(reply["total"], 2, "{reply}");
+    let sockets = reply["sockets"].as_array().expect("a list");
+    let of_ada = sockets
+        .iter()
+        .find(|socket| socket["id"] == ada.id.as_str())
+        .expect("Ada is listed");
+    assert_eq!(of_ada["namespaces"], json!(["/"]));
+    assert_eq!(of_ada["rooms"], json!(["lobby"]));
+    assert_eq!(of_ada["problematic"], json!(null));
+    assert!(
+        of_ada["peer"]
+            .as_str()
+            .is_some_and(|peer| peer.starts_with("127.0.0.1:")),
+        "{of_ada}"
+    );
+
+    let first = operator.ask("list", &json!({"limit": 1})).await;
+    let rest = operator
+        .ask("list", &json!({"after": first["sockets"][0]["id"]}))
+        .await;
+    assert_eq!(json!([first["sockets"][0], rest["sockets"][0]]), reply["sockets"]);
+    assert_eq!(
+        operator.ask("list", &json!({"limit": 0})).await["error"]["field"],
+        "limit"
+    );
+    operator.close().await;
+    server.wait_for_connections(1).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_kick_and_a_mark_disconnect_only_their_socket_and_say_why() {
+    let server = TestServer::start(&[]).await;
+    let mut operator = server.client("/admin").await;
+    for (event, code) in [("kick", "kicked"), ("mark", "problematic")] {
+        let (mut ada, mut bob) = (server.client("/").await, server.client("/").await);
+        ada.ask("join", &json!({"room": "lobby"})).await;
+        bob.ask("join", &json!({"room": "lobby"})).await;
+        assert_eq!(ada.event().await.0, "presence");
+
+        let reply = operator
+            .ask(event, &json!({"id": bob.id, "reason": "spam"}))
+            .await;
+        assert_eq!(reply, json!({"ok": true, "id": bob.id}));
+        let incident = json!({"code": code, "message": "spam", "retry": false});
+        assert_eq!(bob.events_to_the_end().await, [("incident".to_owned(), incident)]);
+        assert_eq!(ada.event().await.1["players"], 1);
+        server.wait_for_connections(2).await;
+        assert!(!server.shared.connections.should_disconnect_socket(&bob.id));
+        assert_eq!(
+            operator.ask(event, &json!({"id": bob.id})).await["error"]["code"],
+            "not_found"
+        );
+        ada.close().await;
+        server.wait_for_connections(1).await;
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_announcement_reaches_players_and_not_operators() {
+    let server = TestServer::start(&[]).await;
+    let (mut ada, mut bob) = (server.client("/").await, server.client("/").await);
+    let mut operator = server.client("/admin").await;
+    ada.ask("join", &json!({"room": "lobby"})).await;
+
+    let to_room = json!({"text": "the lobby closes", "room": "lobby"});
+    let to_all = json!({"text": "restart at noon"});
+    assert_eq!(operator.ask("announce", &to_room).await, json!({"ok": true}));
+    assert_eq!(operator.ask("announce", &to_all).await, json!({"ok": true}));
+    assert_eq!(ada.event().await, ("announcement".to_owned(), to_room));
+    assert_eq!(ada.event().await, ("announcement".to_owned(), to_all.clone()));
+    assert_eq!(bob.event().await, ("announcement".to_owned(), to_all));
+    server.stop().await;
+}

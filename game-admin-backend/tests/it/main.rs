@@ -1,0 +1,7 @@
+//! The whole server, spoken to as a client would.
+
+mod admin;
+mod client;
+mod drain;
+mod players;
+mod program;
