@@ -56,16 +56,7 @@ impl CommandLine {
     /// The flags, with this process's environment and working directory, as sources of settings.
     #[must_use]
     pub fn sources(&self) -> Sources {
-        let Self {
-            command: _,
-            config,
-            listen,
-            port,
-            lab,
-            log_format,
-            log_level,
-            assignments,
-        } = self;
+        let Self { command: _, config, listen, port, lab, log_format, log_level, assignments } = self;
         let texts = [
             ("--listen", "server.listen", listen.clone()),
             ("--lab", "server.lab", lab.then(|| "true".to_owned())),
@@ -98,10 +89,7 @@ mod tests {
 
     fn settings(arguments: &[&str]) -> Result<Effective, Problems> {
         let sources = parse(arguments).expect("well formed").sources();
-        load(&Sources {
-            environment: Vec::new(),
-            ..sources
-        })
+        load(&Sources { environment: Vec::new(), ..sources })
     }
 
     #[test]
@@ -127,62 +115,28 @@ mod tests {
             "--lab",
             "--log-format",
         ];
-        let arguments = [
-            &arguments[..],
-            &[
-                "json",
-                "--log-level",
-                "warn",
-                "--set",
-                "recovery.retry_after_ms=2",
-            ],
-        ]
-        .concat();
-        assert_eq!(
-            parse(&arguments).expect("well formed").command,
-            Command::CheckConfig
-        );
+        let arguments =
+            [&arguments[..], &["json", "--log-level", "warn", "--set", "recovery.retry_after_ms=2"]].concat();
+        assert_eq!(parse(&arguments).expect("well formed").command, Command::CheckConfig);
 
         let Effective { settings, entries } = settings(&arguments).expect("valid");
         assert_eq!(settings.server.listen.to_string(), "[::1]:0");
         assert!(settings.server.lab);
         assert_eq!(settings.logging.format, LogFormat::Json);
         assert_eq!(settings.logging.level, "warn");
-        assert_eq!(
-            (settings.recovery.grace_ms, settings.recovery.retry_after_ms),
-            (1, 2)
-        );
-        let flags: Vec<_> = entries
-            .iter()
-            .filter(|entry| entry.origin != Origin::Default)
-            .map(|e| &e.origin)
-            .collect();
+        assert_eq!((settings.recovery.grace_ms, settings.recovery.retry_after_ms), (1, 2));
+        let flags: Vec<_> =
+            entries.iter().filter(|entry| entry.origin != Origin::Default).map(|e| &e.origin).collect();
         let expected = ["--port", "--lab", "--set", "--set", "--log-format", "--log-level"];
-        assert_eq!(
-            flags,
-            expected
-                .map(|flag| Origin::Flag(flag.to_owned()))
-                .iter()
-                .collect::<Vec<_>>()
-        );
+        assert_eq!(flags, expected.map(|flag| Origin::Flag(flag.to_owned())).iter().collect::<Vec<_>>());
     }
 
     #[test]
     fn a_wrong_value_of_a_flag_is_refused_by_its_name() {
-        let problems = settings(&["--listen", "here"])
-            .expect_err("not an address")
-            .to_string();
-        assert!(
-            problems.starts_with("server.listen = \"here\" (flag --listen) is not valid"),
-            "{problems}"
-        );
-        let problems = settings(&["--log-level", "inof"])
-            .expect_err("not a level")
-            .to_string();
-        assert!(
-            problems.contains("(flag --log-level) is not valid: \"inof\" is not a level"),
-            "{problems}"
-        );
+        let problems = settings(&["--listen", "here"]).expect_err("not an address").to_string();
+        assert!(problems.starts_with("server.listen = \"here\" (flag --listen) is not valid"), "{problems}");
+        let problems = settings(&["--log-level", "inof"]).expect_err("not a level").to_string();
+        assert!(problems.contains("(flag --log-level) is not valid: \"inof\" is not a level"), "{problems}");
 
         for (arguments, named) in [
             (["--port", "70000"], "--port"),

@@ -47,16 +47,9 @@ mod tests {
         let request = Request::get(path).body(Body::empty()).expect("a request");
         let answer = routes().oneshot(request).await.expect("routes do not fail");
         let status = answer.status();
-        let content_type = answer.headers()[header::CONTENT_TYPE]
-            .to_str()
-            .expect("text")
-            .to_owned();
+        let content_type = answer.headers()[header::CONTENT_TYPE].to_str().expect("text").to_owned();
         let body = to_bytes(answer.into_body(), 10_000).await.expect("a short body");
-        (
-            status,
-            content_type,
-            String::from_utf8(body.to_vec()).expect("text"),
-        )
+        (status, content_type, String::from_utf8(body.to_vec()).expect("text"))
     }
 
     #[tokio::test]

@@ -4,8 +4,9 @@
 
 pub mod admin;
 pub mod command_line;
-pub mod drain;
 pub mod health;
+pub mod isolation;
+pub mod lab;
 pub mod logging;
 pub mod managers;
 pub mod namespaces;

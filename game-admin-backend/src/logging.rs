@@ -40,12 +40,8 @@ pub enum LoggingError {
 ///
 /// If the filter does not parse or the process has a log already.
 pub fn install(settings: &Logging) -> Result<(), LoggingError> {
-    let filter = EnvFilter::builder()
-        .parse(&settings.level)
-        .map_err(LoggingError::Filter)?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr);
+    let filter = EnvFilter::builder().parse(&settings.level).map_err(LoggingError::Filter)?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     match settings.format {
         LogFormat::Human => log.with_ansi(io::stderr().is_terminal()).try_init(),
         LogFormat::Json => log.with_ansi(false).event_format(JsonLines).try_init(),
@@ -134,11 +130,7 @@ impl Visit for JsonFields<'_> {
 fn without_picture(message: &str) -> &str {
     let words =
         message.trim_start_matches(|character: char| !character.is_ascii() && !character.is_alphanumeric());
-    if words.len() < message.len() {
-        words.trim_start()
-    } else {
-        message
-    }
+    if words.len() < message.len() { words.trim_start() } else { message }
 }
 
 #[cfg(test)]
@@ -158,10 +150,7 @@ mod tests {
         assert_eq!(text.lines().count(), 1);
         let mut line: Value = serde_json::from_str(&text).expect("JSON");
         let timestamp = line["timestamp"].take();
-        assert!(
-            timestamp.as_str().is_some_and(|time| time.ends_with('Z')),
-            "{timestamp}"
-        );
+        assert!(timestamp.as_str().is_some_and(|time| time.ends_with('Z')), "{timestamp}");
         assert_eq!(
             line,
             serde_json::json!({

@@ -11,11 +11,11 @@ use axum::extract::ConnectInfo;
 use garde::Validate;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use socketioxide::{
+use tracing::{debug, warn};
+use watertight_socketioxide::{
     SocketIo,
     extract::{AckSender, SocketRef, State, TryData},
 };
-use tracing::{debug, warn};
 
 use crate::{
     Shared, payload,
@@ -28,11 +28,7 @@ pub type Handling = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// The address of the client, or of the proxy in front of it.
 #[must_use]
 pub fn peer(socket: &SocketRef) -> Option<SocketAddr> {
-    socket
-        .req_parts()
-        .extensions
-        .get::<ConnectInfo<SocketAddr>>()
-        .map(|&ConnectInfo(peer)| peer)
+    socket.req_parts().extensions.get::<ConnectInfo<SocketAddr>>().map(|&ConnectInfo(peer)| peer)
 }
 
 /// Enters a socket into the list of connections; false if it may not stay.
@@ -76,10 +72,7 @@ impl Call {
     where
         T: DeserializeOwned + Validate<Context = ()>,
     {
-        payload::read(std::mem::replace(
-            &mut self.payload,
-            Err("the payload was taken".to_owned()),
-        ))
+        payload::read(std::mem::replace(&mut self.payload, Err("the payload was taken".to_owned())))
     }
 
     /// Like [`read`](Self::read), where no payload means an empty one.
@@ -116,12 +109,7 @@ where
 {
     move |socket, io, TryData(payload), State(shared), ack| {
         let payload = payload.map_err(|error| error.to_string());
-        let handling = handler(Call {
-            socket,
-            io,
-            shared,
-            payload,
-        });
+        let handling = handler(Call { socket, io, shared, payload });
         let mut handling: Handling = Box::pin(async move { answer(ack, handling.await) });
         // What is not finished is polled again by its task, with a waker that counts.
         match handling.as_mut().poll(&mut Context::from_waker(Waker::noop())) {

@@ -27,20 +27,14 @@ where
     let value: T = serde_path_to_error::deserialize(&payload).map_err(|error| {
         let path = error.path().to_string();
         let message = error.into_inner().to_string();
-        let missing = message
-            .strip_prefix("missing field `")
-            .and_then(|rest| rest.split('`').next());
+        let missing = message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
         let field = match (path.as_str(), missing) {
             // The path of a missing field is that of the object it is missing from.
             (_, Some(missing)) => Some(missing.to_owned()),
             (".", None) => None,
             (path, None) => Some(path.to_owned()),
         };
-        Failure {
-            code: Code::Malformed,
-            message: bounded(&message),
-            field,
-        }
+        Failure { code: Code::Malformed, message: bounded(&message), field }
     })?;
     match value.validate() {
         Ok(()) => Ok(value),
@@ -70,9 +64,7 @@ pub fn room_name(name: &str, _: &()) -> garde::Result {
     if (1..=64).contains(&name.len()) && name.bytes().all(right) {
         Ok(())
     } else {
-        Err(garde::Error::new(
-            "must be 1 to 64 of the characters A-Z a-z 0-9 _ . : -",
-        ))
+        Err(garde::Error::new("must be 1 to 64 of the characters A-Z a-z 0-9 _ . : -"))
     }
 }
 
@@ -148,15 +140,9 @@ mod tests {
         };
         assert_eq!(field(json!({})), (Code::Malformed, "room".to_owned()));
         assert_eq!(field(json!({"room": 5})), (Code::Malformed, "room".to_owned()));
-        assert_eq!(
-            field(json!({"room": "a", "x": "far"})),
-            (Code::Malformed, "x".to_owned())
-        );
+        assert_eq!(field(json!({"room": "a", "x": "far"})), (Code::Malformed, "x".to_owned()));
         assert_eq!(field(json!({"room": ""})), (Code::Invalid, "room".to_owned()));
-        assert_eq!(
-            field(json!({"room": "a", "x": 1_000_001})),
-            (Code::Invalid, "x".to_owned())
-        );
+        assert_eq!(field(json!({"room": "a", "x": 1_000_001})), (Code::Invalid, "x".to_owned()));
     }
 
     #[test]

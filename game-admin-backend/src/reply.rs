@@ -40,20 +40,13 @@ pub enum Code {
 impl Failure {
     /// A failure that concerns no single field.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-            field: None,
-        }
+        Self { code, message: message.into(), field: None }
     }
 
     /// Names the field at fault.
     #[must_use]
     pub fn in_field(self, field: impl Into<String>) -> Self {
-        Self {
-            field: Some(field.into()),
-            ..self
-        }
+        Self { field: Some(field.into()), ..self }
     }
 }
 
@@ -74,16 +67,8 @@ pub struct Nothing {}
 impl<T> From<Result<T, Failure>> for Reply<T> {
     fn from(outcome: Result<T, Failure>) -> Self {
         match outcome {
-            Ok(content) => Self {
-                ok: true,
-                content: Some(content),
-                error: None,
-            },
-            Err(failure) => Self {
-                ok: false,
-                content: None,
-                error: Some(failure),
-            },
+            Ok(content) => Self { ok: true, content: Some(content), error: None },
+            Err(failure) => Self { ok: false, content: None, error: Some(failure) },
         }
     }
 }
@@ -100,14 +85,8 @@ mod tests {
             room: &'static str,
         }
         let reply = Reply::from(Ok(Joined { room: "lobby" }));
-        assert_eq!(
-            to_value(reply).expect("serializes"),
-            json!({"ok": true, "room": "lobby"})
-        );
-        assert_eq!(
-            to_value(Reply::from(Ok(Nothing {}))).expect("serializes"),
-            json!({"ok": true})
-        );
+        assert_eq!(to_value(reply).expect("serializes"), json!({"ok": true, "room": "lobby"}));
+        assert_eq!(to_value(Reply::from(Ok(Nothing {}))).expect("serializes"), json!({"ok": true}));
     }
 
     #[test]

@@ -4,7 +4,10 @@ use std::io::{self, Write as _};
 
 use tracing::{info, warn};
 
+use watertight::{InstallError, RingSink};
+
 use crate::{
+    isolation,
     logging::{self, LoggingError},
     server::{BindError, Server},
     settings::Settings,
@@ -18,6 +21,9 @@ pub enum RunError {
     /// The log could not be set up.
     #[error("cannot set up the log")]
     Logging(#[from] LoggingError),
+    /// The panic hook or the recovery thread could not be installed.
+    #[error("cannot install the isolation of faults")]
+    Isolation(#[from] InstallError),
     /// The threads of the runtime could not be started.
     #[error("cannot start the runtime")]
     Runtime(#[source] io::Error),
@@ -41,22 +47,21 @@ pub enum RunError {
 /// If the server cannot start, or ends by itself.
 pub fn run(settings: Settings) -> Result<(), RunError> {
     logging::install(&settings.logging)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(RunError::Runtime)?;
-    let outcome = runtime.block_on(serve(settings));
+    let incidents = isolation::install(&settings)?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(RunError::Runtime)?;
+    let outcome = runtime.block_on(serve(settings, incidents));
     // Whatever still runs is past its bound; waiting for it would make the bound a lie.
     runtime.shutdown_background();
     outcome
 }
 
-async fn serve(settings: Settings) -> Result<(), RunError> {
+async fn serve(settings: Settings, incidents: RingSink) -> Result<(), RunError> {
     let mut signals = StopSignals::listen().map_err(RunError::Signals)?;
     if settings.server.lab {
         warn!(listen = %settings.server.listen, "the lab is open: any client can cause real faults");
     }
-    let server = Server::new(settings).bind().await?;
+    let server = Server::new(settings, incidents).bind().await?;
     announce(&format!("listening on http://{}", server.address()));
 
     let (told, stop) = tokio::sync::oneshot::channel();
@@ -66,10 +71,7 @@ async fn serve(settings: Settings) -> Result<(), RunError> {
     let interrupted = async {
         info!(signal = signals.next().await, "a signal asks the server to stop");
         _ = told.send(());
-        warn!(
-            signal = signals.next().await,
-            "a second signal cuts the end short"
-        );
+        warn!(signal = signals.next().await, "a second signal cuts the end short");
     };
     tokio::select! {
         ended = serving => ended.map_err(RunError::Serve),

@@ -2,16 +2,16 @@
 
 use std::{future::Future, io, net::SocketAddr, sync::Arc};
 
-use axum::Router;
-use socketioxide::{SocketIo, handler::ConnectHandler as _};
-use tokio::{net::TcpListener, sync::oneshot, time::Instant};
-use tracing::{info, warn};
+use axum::{Router, serve::ListenerExt as _};
+use tokio::net::TcpListener;
+use tracing::{debug, info};
+use watertight::{Notice, RingSink};
+use watertight_faults::{FaultyListener, TransportFaults, fail_bodies};
+use watertight_socketioxide::{SocketIo, handler::ConnectHandler as _};
 
 use crate::{
-    Shared, admin,
-    drain::drain,
-    health,
-    managers::{ConnectionManager, disconnector::PoliteDisconnector},
+    Shared, admin, health, lab,
+    managers::{ConnectionManager, disconnector::SealingDisconnector},
     players,
     settings::{self, Settings},
 };
@@ -19,8 +19,9 @@ use crate::{
 /// The server before it has an address.
 pub struct Server {
     shared: Shared,
-    io: SocketIo,
     app: Router,
+    /// What the lab arms, where there is one.
+    lab: Option<TransportFaults>,
 }
 
 /// The server with an address, on which the operating system already accepts connections.
@@ -39,21 +40,26 @@ pub struct BindError {
 }
 
 impl Server {
-    /// Puts the server together; nothing runs yet.
+    /// Puts the server together; nothing runs yet. `incidents` is where the process's incidents are kept.
     #[must_use]
-    pub fn new(settings: Settings) -> Self {
-        let disconnector = Arc::new(PoliteDisconnector::default());
+    pub fn new(settings: Settings, incidents: RingSink) -> Self {
         let shared = Shared {
+            connections: Arc::new(ConnectionManager::new(Arc::new(SealingDisconnector))),
+            incidents,
             settings: Arc::new(settings),
-            connections: Arc::new(ConnectionManager::new(disconnector.clone())),
         };
-        let (layer, io) = socket_io(&shared.settings.server)
-            .with_state(shared.clone())
-            .build_layer();
-        disconnector.attach(io.clone());
+        let (layer, io) = socket_io(&shared.settings.server).with_state(shared.clone()).build_layer();
         open_namespaces(&io);
         let app = health::routes().layer(layer);
-        Self { shared, io, app }
+        let lab = shared.settings.server.lab.then(TransportFaults::new);
+        let app = match &lab {
+            Some(faults) => {
+                lab::open(&io, faults);
+                app.layer(axum::middleware::from_fn_with_state(faults.clone(), fail_bodies))
+            }
+            None => app,
+        };
+        Self { shared, app, lab }
     }
 
     /// What all handlers share.
@@ -73,11 +79,7 @@ impl Server {
         let listener = TcpListener::bind(address).await.map_err(with_address)?;
         let address = listener.local_addr().map_err(with_address)?;
         admin::admission::warn_of_missing_token(self.shared.settings.admin.token.as_ref(), address);
-        Ok(BoundServer {
-            server: self,
-            listener,
-            address,
-        })
+        Ok(BoundServer { server: self, listener, address })
     }
 }
 
@@ -93,54 +95,37 @@ impl BoundServer {
     /// # Errors
     ///
     /// If the server ends without being told to.
-    pub async fn serve(self, stop: impl Future<Output = ()>) -> io::Result<()> {
-        let Self {
-            server: Server { shared, io, app },
-            listener,
-            ..
-        } = self;
-        let (stop_accepting, stopped) = oneshot::channel::<()>();
-        let service = app.into_make_service_with_connect_info::<SocketAddr>();
-        let serving = axum::serve(listener, service).with_graceful_shutdown(async {
-            // An error means that the sender is gone, and with it the server.
-            _ = stopped.await;
-        });
-        let mut serving = tokio::spawn(async { serving.await });
-
-        tokio::select! {
-            ended = &mut serving => return ended.unwrap_or_else(|error| Err(io::Error::other(error))),
-            () = stop => {}
-        }
-        let settings = &shared.settings;
-        let deadline = Instant::now() + settings.server.drain_timeout();
-        info!(
-            connections = shared.connections.count(),
-            "the server stops: telling and closing all clients"
-        );
-        _ = stop_accepting.send(());
-        let closed = async {
-            drain(&io, settings.recovery.retry_after()).await;
-            (&mut serving).await
+    pub async fn serve(self, stop: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+        let Self { server: Server { shared, app, lab }, listener, .. } = self;
+        let Settings { server, recovery, .. } = &*shared.settings;
+        let notice =
+            Notice::new("shutdown", "the server is shutting down").retry(true, recovery.retry_after());
+        let (drain_timeout, connections) = (server.drain_timeout(), Arc::clone(&shared.connections));
+        let stop = async move {
+            stop.await;
+            info!(connections = connections.count(), "the server stops: telling and closing all clients");
         };
-        match tokio::time::timeout_at(deadline, closed).await {
-            Ok(ended) => {
-                info!("all clients are closed");
-                ended.unwrap_or_else(|error| Err(io::Error::other(error)))
+        // The lab's listener hides the TCP connection from the guarded one, which sets this otherwise.
+        let listener = listener.tap_io(|tcp| {
+            if let Err(error) = tcp.set_nodelay(true) {
+                debug!(%error, "a connection is gone before it is served");
             }
-            Err(_) => {
-                let connections = shared.connections.count();
-                warn!(
-                    connections,
-                    "server.drain_timeout_ms is over: stopping with clients that did not close"
-                );
-                serving.abort();
-                Ok(())
+        });
+        match lab {
+            Some(faults) => {
+                let listener = FaultyListener::new(listener, faults);
+                let serving = watertight_axum::serve(listener, app).shutdown_notice(notice);
+                serving.drain_timeout(drain_timeout).with_graceful_shutdown(stop).await
+            }
+            None => {
+                let serving = watertight_axum::serve(listener, app).shutdown_notice(notice);
+                serving.drain_timeout(drain_timeout).with_graceful_shutdown(stop).await
             }
         }
     }
 }
 
-fn socket_io(settings: &settings::Server) -> socketioxide::SocketIoBuilder {
+fn socket_io(settings: &settings::Server) -> watertight_socketioxide::SocketIoBuilder {
     SocketIo::builder()
         .ping_interval(settings.ping_interval())
         .ping_timeout(settings.ping_timeout())

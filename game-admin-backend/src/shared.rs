@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use watertight::RingSink;
+
 use crate::{managers::ConnectionManager, settings::Settings};
 
 /// What all handlers share; handed to them as the state of the Socket.IO server. Cheap to clone.
@@ -11,4 +13,6 @@ pub struct Shared {
     pub settings: Arc<Settings>,
     /// Who is connected.
     pub connections: Arc<ConnectionManager>,
+    /// The last incidents of the process.
+    pub incidents: RingSink,
 }

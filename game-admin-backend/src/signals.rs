@@ -35,10 +35,7 @@ impl StopSignals {
         #[cfg(windows)]
         {
             use tokio::signal::windows::{ctrl_c, ctrl_close};
-            Ok(Self {
-                interrupt: ctrl_c()?,
-                terminate: ctrl_close()?,
-            })
+            Ok(Self { interrupt: ctrl_c()?, terminate: ctrl_close()? })
         }
     }
 

@@ -36,16 +36,8 @@ fn install() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
         tracing_subscriber::registry()
-            .with(
-                fmt::layer()
-                    .with_ansi(false)
-                    .with_writer(|| ThreadLog(LogFormat::Human)),
-            )
-            .with(
-                fmt::layer()
-                    .event_format(JsonLines)
-                    .with_writer(|| ThreadLog(LogFormat::Json)),
-            )
+            .with(fmt::layer().with_ansi(false).with_writer(|| ThreadLog(LogFormat::Human)))
+            .with(fmt::layer().event_format(JsonLines).with_writer(|| ThreadLog(LogFormat::Json)))
             .init();
         // Statements that were reached before have been told that nobody listens.
         tracing::callsite::rebuild_interest_cache();

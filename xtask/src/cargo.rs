@@ -9,9 +9,7 @@ use std::{
 
 /// The root of the repository.
 pub(crate) fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .unwrap_or(Path::new("."))
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
 }
 
 /// Where cargo builds: `CARGO_TARGET_DIR`, or `target` in the root.
@@ -29,9 +27,7 @@ pub(crate) fn test_client() -> PathBuf {
 
 /// The server that the Node suite starts.
 pub(crate) fn server_binary() -> PathBuf {
-    target_dir()
-        .join("release")
-        .join(format!("game-admin-backend{}", env::consts::EXE_SUFFIX))
+    target_dir().join("release").join(format!("game-admin-backend{}", env::consts::EXE_SUFFIX))
 }
 
 /// The cargo that runs us, called from the root.

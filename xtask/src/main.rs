@@ -16,12 +16,7 @@ use clap::{Parser, Subcommand};
 use crate::{report::Report, steps::Step};
 
 #[derive(Parser)]
-#[command(
-    name = "cargo xtask",
-    bin_name = "cargo xtask",
-    about = "The chores of this repository",
-    version
-)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "The chores of this repository", version)]
 struct Cli {
     #[command(subcommand)]
     chore: Chore,
@@ -54,9 +49,5 @@ fn test(only: &[Step]) -> ExitCode {
     print!("\n{report}");
     // Alone on the last line, for people and for scripts.
     println!("{}", report.closing_line());
-    if report.all_passed() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    if report.all_passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -22,28 +22,15 @@ impl Row {
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            step,
-            tally,
-            remark,
-            took,
-        } = self;
+        let Self { step, tally, remark, took } = self;
         let result = if self.passed() { "ok" } else { "FAILED" };
-        let Tally {
-            passed,
-            failed,
-            ignored,
-        } = tally;
+        let Tally { passed, failed, ignored } = tally;
         write!(
             f,
             "{step:<8} {result:<8} {passed:>6} {failed:>8} {ignored:>8} {:>8.1} s",
             took.as_secs_f64()
         )?;
-        if remark.is_empty() {
-            Ok(())
-        } else {
-            write!(f, "  {remark}")
-        }
+        if remark.is_empty() { Ok(()) } else { write!(f, "  {remark}") }
     }
 }
 
@@ -57,10 +44,7 @@ pub(crate) struct Report {
 impl Report {
     /// For a run that ended before its steps could.
     pub(crate) fn of_failed_set_up() -> Self {
-        Self {
-            rows: Vec::new(),
-            set_up_failed: true,
-        }
+        Self { rows: Vec::new(), set_up_failed: true }
     }
 
     pub(crate) fn push(&mut self, row: Row) {
@@ -79,11 +63,7 @@ impl Report {
     }
 
     fn total(&self) -> Tally {
-        let mut total = if self.set_up_failed {
-            Tally::of_check(false)
-        } else {
-            Tally::default()
-        };
+        let mut total = if self.set_up_failed { Tally::of_check(false) } else { Tally::default() };
         self.rows.iter().for_each(|row| total += row.tally);
         total
     }
@@ -114,11 +94,7 @@ mod tests {
     fn row(step: Step, passed: u64, failed: u64) -> Row {
         Row {
             step,
-            tally: Tally {
-                passed,
-                failed,
-                ignored: 0,
-            },
+            tally: Tally { passed, failed, ignored: 0 },
             remark: "",
             took: Duration::from_millis(1500),
         }

@@ -39,10 +39,7 @@ pub(crate) fn run(mut command: Command) -> Result<Outcome> {
         }
     }
     let status = child.wait().context("cannot wait for the command")?;
-    Ok(Outcome {
-        success: status.success(),
-        tally,
-    })
+    Ok(Outcome { success: status.success(), tally })
 }
 
 /// Whether `command` can be started and succeeds; it prints nothing.
@@ -62,27 +59,13 @@ fn shown(command: &Command) -> String {
         Some(format!("{}={}", name.to_string_lossy(), quoted(&value)))
     });
     let program = std::path::Path::new(command.get_program());
-    let program = program
-        .file_stem()
-        .unwrap_or(command.get_program())
-        .to_string_lossy()
-        .into_owned();
-    let arguments = command
-        .get_args()
-        .map(|argument| quoted(&argument.to_string_lossy()));
-    settings
-        .chain([program])
-        .chain(arguments)
-        .collect::<Vec<_>>()
-        .join(" ")
+    let program = program.file_stem().unwrap_or(command.get_program()).to_string_lossy().into_owned();
+    let arguments = command.get_args().map(|argument| quoted(&argument.to_string_lossy()));
+    settings.chain([program]).chain(arguments).collect::<Vec<_>>().join(" ")
 }
 
 fn quoted(word: &str) -> String {
-    if word.contains(' ') {
-        format!("\"{word}\"")
-    } else {
-        word.to_owned()
-    }
+    if word.contains(' ') { format!("\"{word}\"") } else { word.to_owned() }
 }
 
 #[cfg(test)]

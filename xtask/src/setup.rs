@@ -53,14 +53,9 @@ pub(crate) fn node_packages() -> Result<()> {
 /// Whether npm has already installed what the lock file says. npm writes its own copy of the lock when it is done.
 fn installed() -> bool {
     let changed = |path: &str| -> Option<SystemTime> {
-        fs::metadata(test_client().join(path))
-            .and_then(|file| file.modified())
-            .ok()
+        fs::metadata(test_client().join(path)).and_then(|file| file.modified()).ok()
     };
-    match (
-        changed("node_modules/.package-lock.json"),
-        changed("package-lock.json"),
-    ) {
+    match (changed("node_modules/.package-lock.json"), changed("package-lock.json")) {
         (Some(copy), Some(lock)) => copy >= lock,
         _ => false,
     }

@@ -39,15 +39,7 @@ impl Step {
             // RUSTFLAGS they would rebuild every dependency.
             Self::Clippy => vec![
                 cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
-                cargo([
-                    "clippy",
-                    "--workspace",
-                    "--all-targets",
-                    "--all-features",
-                    "--",
-                    "-D",
-                    "warnings",
-                ]),
+                cargo(["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"]),
             ],
             Self::Test => vec![cargo(["test", "--workspace", "--all-features", "--no-fail-fast"])],
             Self::Loom => vec![loom()],
@@ -101,8 +93,7 @@ pub(crate) fn plan(only: &[Step]) -> Result<Vec<Step>> {
     println!("[0/{}] set-up", steps.len());
     let started = Instant::now();
     for step in &steps {
-        step.set_up()
-            .with_context(|| format!("the step {step} cannot run"))?;
+        step.set_up().with_context(|| format!("the step {step} cannot run"))?;
     }
     println!("      ready after {:.1} s", started.elapsed().as_secs_f64());
     Ok(steps)
@@ -120,12 +111,7 @@ pub(crate) fn run(steps: &[Step]) -> Result<Report> {
         } else {
             run_step(step)?
         };
-        let row = Row {
-            step,
-            tally,
-            remark,
-            took: started.elapsed(),
-        };
+        let row = Row { step, tally, remark, took: started.elapsed() };
         server &= step != Step::Build || row.passed();
         println!("      {row}");
         report.push(row);
@@ -162,11 +148,7 @@ fn verdict(counts_tests: bool, success: bool, mut tally: Tally) -> (Tally, &'sta
 }
 
 fn chosen(only: &[Step]) -> Vec<Step> {
-    let mut steps = if only.is_empty() {
-        Step::value_variants().to_vec()
-    } else {
-        only.to_vec()
-    };
+    let mut steps = if only.is_empty() { Step::value_variants().to_vec() } else { only.to_vec() };
     if steps.contains(&Step::E2e) {
         // The suite must never run against yesterday's server.
         steps.push(Step::Build);
@@ -201,10 +183,7 @@ mod tests {
 
     #[test]
     fn the_suite_brings_the_build_of_its_server() {
-        assert_eq!(
-            chosen(&[Step::E2e, Step::Fmt]),
-            [Step::Fmt, Step::Build, Step::E2e]
-        );
+        assert_eq!(chosen(&[Step::E2e, Step::Fmt]), [Step::Fmt, Step::Build, Step::E2e]);
     }
 
     #[test]
@@ -214,19 +193,8 @@ mod tests {
 
     #[test]
     fn a_step_that_did_not_compile_has_failed() {
-        let compiled_in_part = Tally {
-            passed: 3,
-            failed: 0,
-            ignored: 0,
-        };
-        assert_eq!(
-            verdict(true, false, compiled_in_part).0,
-            Tally {
-                passed: 3,
-                failed: 1,
-                ignored: 0
-            }
-        );
+        let compiled_in_part = Tally { passed: 3, failed: 0, ignored: 0 };
+        assert_eq!(verdict(true, false, compiled_in_part).0, Tally { passed: 3, failed: 1, ignored: 0 });
         assert_eq!(verdict(false, false, Tally::default()).0.failed, 1);
     }
 }

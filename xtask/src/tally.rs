@@ -14,11 +14,7 @@ pub(crate) struct Tally {
 impl Tally {
     /// A check that is not made of tests, such as the format.
     pub(crate) fn of_check(passed: bool) -> Self {
-        Self {
-            passed: u64::from(passed),
-            failed: u64::from(!passed),
-            ignored: 0,
-        }
+        Self { passed: u64::from(passed), failed: u64::from(!passed), ignored: 0 }
     }
 
     /// Adds what one line of a runner's output says, if it is one of its summary lines.
@@ -31,11 +27,7 @@ impl Tally {
 
 impl AddAssign for Tally {
     fn add_assign(&mut self, other: Self) {
-        let Self {
-            passed,
-            failed,
-            ignored,
-        } = other;
+        let Self { passed, failed, ignored } = other;
         self.passed += passed;
         self.failed += failed;
         self.ignored += ignored;
@@ -51,34 +43,18 @@ fn libtest(line: &str) -> Option<Tally> {
             .find_map(|part| part.trim().strip_suffix(word)?.trim().parse::<u64>().ok())
             .unwrap_or(0)
     };
-    Some(Tally {
-        passed: number("passed"),
-        failed: number("failed"),
-        ignored: number("ignored"),
-    })
+    Some(Tally { passed: number("passed"), failed: number("failed"), ignored: number("ignored") })
 }
 
 /// `ℹ pass 5` from the reporter `spec`, or `# pass 5` from `tap`.
 fn node(line: &str) -> Option<Tally> {
-    let (word, number) = line
-        .strip_prefix("ℹ ")
-        .or_else(|| line.strip_prefix("# "))?
-        .split_once(' ')?;
+    let (word, number) = line.strip_prefix("ℹ ").or_else(|| line.strip_prefix("# "))?.split_once(' ')?;
     let number = number.trim().parse().ok()?;
     match word {
-        "pass" => Some(Tally {
-            passed: number,
-            ..Tally::default()
-        }),
+        "pass" => Some(Tally { passed: number, ..Tally::default() }),
         // A cancelled test ran out of time, or its set-up failed.
-        "fail" | "cancelled" => Some(Tally {
-            failed: number,
-            ..Tally::default()
-        }),
-        "skipped" | "todo" => Some(Tally {
-            ignored: number,
-            ..Tally::default()
-        }),
+        "fail" | "cancelled" => Some(Tally { failed: number, ..Tally::default() }),
+        "skipped" | "todo" => Some(Tally { ignored: number, ..Tally::default() }),
         _ => None,
     }
 }
@@ -100,14 +76,7 @@ mod tests {
             test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.12s\n\
             test result: FAILED. 3 passed; 4 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.00s",
         );
-        assert_eq!(
-            tally,
-            Tally {
-                passed: 5,
-                failed: 4,
-                ignored: 1
-            }
-        );
+        assert_eq!(tally, Tally { passed: 5, failed: 4, ignored: 1 });
     }
 
     #[test]
@@ -115,14 +84,7 @@ mod tests {
         let spec = read(
             "✔ a (1.2ms)\nℹ tests 9\nℹ suites 0\nℹ pass 5\nℹ fail 1\nℹ cancelled 2\nℹ skipped 1\nℹ todo 0",
         );
-        assert_eq!(
-            spec,
-            Tally {
-                passed: 5,
-                failed: 3,
-                ignored: 1
-            }
-        );
+        assert_eq!(spec, Tally { passed: 5, failed: 3, ignored: 1 });
         let tap =
             read("# tests 9\n# pass 5\n# fail 1\n# cancelled 2\n# skipped 1\n# todo 0\n# duration_ms 12.5");
         assert_eq!(tap, spec);
@@ -130,29 +92,12 @@ mod tests {
 
     #[test]
     fn output_of_the_tests_themselves_counts_nothing() {
-        assert_eq!(
-            read("passed 5\nfail 3\n# a heading\nℹ p50 1.2 ms"),
-            Tally::default()
-        );
+        assert_eq!(read("passed 5\nfail 3\n# a heading\nℹ p50 1.2 ms"), Tally::default());
     }
 
     #[test]
     fn a_check_is_one_or_the_other() {
-        assert_eq!(
-            Tally::of_check(true),
-            Tally {
-                passed: 1,
-                failed: 0,
-                ignored: 0
-            }
-        );
-        assert_eq!(
-            Tally::of_check(false),
-            Tally {
-                passed: 0,
-                failed: 1,
-                ignored: 0
-            }
-        );
+        assert_eq!(Tally::of_check(true), Tally { passed: 1, failed: 0, ignored: 0 });
+        assert_eq!(Tally::of_check(false), Tally { passed: 0, failed: 1, ignored: 0 });
     }
 }

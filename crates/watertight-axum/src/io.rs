@@ -52,20 +52,14 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> GuardedIo<IO> {
         let shared = Shared {
             transport: Transport::new(peer),
             state: Mutex::new(State {
-                open: Some(Open {
-                    io,
-                    tasks: TransportTasks::new(),
-                }),
+                open: Some(Open { io, tasks: TransportTasks::new() }),
                 ended: false,
                 reader: None,
                 writer: None,
                 watch: None,
             }),
         };
-        Self {
-            shared: Arc::new(shared),
-            server,
-        }
+        Self { shared: Arc::new(shared), server }
     }
 
     /// The handle that the requests of this connection carry in their extensions.
@@ -77,10 +71,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> GuardedIo<IO> {
 }
 
 fn closed() -> io::Error {
-    io::Error::new(
-        io::ErrorKind::ConnectionAborted,
-        "the connection was closed by the server",
-    )
+    io::Error::new(io::ErrorKind::ConnectionAborted, "the connection was closed by the server")
 }
 
 fn keep(slot: &mut Option<Waker>, cx: &Context<'_>) {
@@ -152,9 +143,7 @@ impl<IO: Send + 'static> Seal for Shared<IO> {
 impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncRead for GuardedIo<IO> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let mut state = self.shared.state.lock();
-        let State {
-            open, ended, reader, ..
-        } = &mut *state;
+        let State { open, ended, reader, .. } = &mut *state;
         if *ended {
             return Poll::Ready(if open.is_some() { Ok(()) } else { Err(closed()) });
         }
@@ -179,9 +168,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> GuardedIo<IO> {
         then: impl FnOnce(&R, &mut Watch),
     ) -> Poll<io::Result<R>> {
         let mut state = self.shared.state.lock();
-        let State {
-            open, writer, watch, ..
-        } = &mut *state;
+        let State { open, writer, watch, .. } = &mut *state;
         let Some(Open { io, tasks }) = open else {
             return Poll::Ready(Err(closed()));
         };
@@ -207,11 +194,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> GuardedIo<IO> {
 
 impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncWrite for GuardedIo<IO> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_out(
-            cx,
-            |io, cx| io.poll_write(cx, buf),
-            |written, watch| watch.written(&buf[..*written]),
-        )
+        self.poll_out(cx, |io, cx| io.poll_write(cx, buf), |written, watch| watch.written(&buf[..*written]))
     }
 
     fn poll_write_vectored(
@@ -234,12 +217,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncWrite for Guarded
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.shared
-            .state
-            .lock()
-            .open
-            .as_ref()
-            .is_some_and(|open| open.io.is_write_vectored())
+        self.shared.state.lock().open.as_ref().is_some_and(|open| open.io.is_write_vectored())
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -253,8 +231,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncWrite for Guarded
 
 impl<IO: Send + 'static> fmt::Debug for GuardedIo<IO> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GuardedIo")
-            .field("transport", &self.shared.transport)
-            .finish_non_exhaustive()
+        f.debug_struct("GuardedIo").field("transport", &self.shared.transport).finish_non_exhaustive()
     }
 }

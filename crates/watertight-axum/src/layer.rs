@@ -34,10 +34,7 @@ impl<S> Layer<S> for GuardLayer {
     type Service = GuardService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        GuardService {
-            inner,
-            connection: None,
-        }
+        GuardService { inner, connection: None }
     }
 }
 
@@ -51,10 +48,7 @@ pub struct GuardService<S> {
 
 impl<S> GuardService<S> {
     pub(crate) fn new(inner: S, connection: Connection) -> Self {
-        Self {
-            inner,
-            connection: Some(connection),
-        }
+        Self { inner, connection: Some(connection) }
     }
 }
 

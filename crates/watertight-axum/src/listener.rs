@@ -24,10 +24,7 @@ pub struct GuardedListener<L> {
 impl<L: Listener> GuardedListener<L> {
     /// Guards what `listener` accepts.
     pub fn new(listener: L) -> Self {
-        Self {
-            listener,
-            server: ServerId::new(),
-        }
+        Self { listener, server: ServerId::new() }
     }
 
     /// Names this server, for [`Watertight::drain`](watertight::Watertight::drain).

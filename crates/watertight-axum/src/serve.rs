@@ -45,12 +45,9 @@ const LAST_RESPONSES: Duration = Duration::from_millis(500);
 /// When nothing is installed yet and the recovery thread cannot be started.
 pub fn serve<L: Listener, M>(listener: L, app: M) -> Serve<L, M> {
     watertight::ensure_installed();
-    Serve {
-        listener: GuardedListener::new(listener),
-        app,
-        signal: pending(),
-        drain_timeout: DRAIN_TIMEOUT,
-    }
+    let notice = Notice::new("shutdown", "The server is shutting down.").retry(true, Duration::from_secs(1));
+    let listener = GuardedListener::new(listener);
+    Serve { listener, app, signal: pending(), drain_timeout: DRAIN_TIMEOUT, notice }
 }
 
 /// The future of [`serve`].
@@ -60,6 +57,7 @@ pub struct Serve<L, M, F = Pending<()>> {
     app: M,
     signal: F,
     drain_timeout: Duration,
+    notice: Notice,
 }
 
 impl<L: Listener, M, F> Serve<L, M, F> {
@@ -70,23 +68,19 @@ impl<L: Listener, M, F> Serve<L, M, F> {
     where
         G: Future<Output = ()> + Send + 'static,
     {
-        let Self {
-            listener,
-            app,
-            signal: _,
-            drain_timeout,
-        } = self;
-        Serve {
-            listener,
-            app,
-            signal,
-            drain_timeout,
-        }
+        let Self { listener, app, signal: _, drain_timeout, notice } = self;
+        Serve { listener, app, signal, drain_timeout, notice }
     }
 
     /// How long to wait for the clients to be gone. Default 10 s.
     pub fn drain_timeout(mut self, timeout: Duration) -> Self {
         self.drain_timeout = timeout;
+        self
+    }
+
+    /// What clients are told when the server shuts down. Default: code `shutdown`, come back after a second.
+    pub fn shutdown_notice(mut self, notice: Notice) -> Self {
+        self.notice = notice;
         self
     }
 
@@ -133,12 +127,7 @@ impl<L, M, F> Serve<L, M, F> {
         S::Future: Send,
         F: Future<Output = ()> + Send + 'static,
     {
-        let Self {
-            listener,
-            app,
-            signal,
-            drain_timeout,
-        } = self;
+        let Self { listener, app, signal, drain_timeout, notice } = self;
         let server = listener.server();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let serving = axum::serve(listener, GuardedMakeService { inner: app })
@@ -153,16 +142,10 @@ impl<L, M, F> Serve<L, M, F> {
             () = signal => {}
         }
         let _ = stop.send(());
-        let notice =
-            Notice::new("shutdown", "The server is shutting down.").retry(true, Duration::from_secs(1));
         let drain = watertight::ensure_installed().drain(Some(server), &notice, drain_timeout);
         // Responses under way end together with the clients; one that does not is cut off.
-        let end = async {
-            tokio::join!(
-                drain,
-                tokio::time::timeout(drain_timeout + LAST_RESPONSES, serving)
-            )
-        };
+        let end =
+            async { tokio::join!(drain, tokio::time::timeout(drain_timeout + LAST_RESPONSES, serving)) };
         let (left, served) = end.await;
         if left > 0 || served.is_err() {
             tracing::warn!(target: "watertight", left, "not every connection was gone within {drain_timeout:?}");
@@ -203,10 +186,7 @@ where
     fn call(&mut self, stream: IncomingStream<'a, GuardedListener<L>>) -> Self::Future {
         let connection: Connection = stream.io().connection();
         let address = stream.remote_addr().clone();
-        MakeFuture {
-            made: self.inner.call(stream),
-            of: Some((connection, address)),
-        }
+        MakeFuture { made: self.inner.call(stream), of: Some((connection, address)) }
     }
 }
 
@@ -228,10 +208,7 @@ where
         let this = self.project();
         let inner = ready!(this.made.poll(cx))?;
         let (connection, address) = this.of.take().expect("polled after it answered");
-        Poll::Ready(Ok(GuardService::new(
-            WithConnectInfo { inner, address },
-            connection,
-        )))
+        Poll::Ready(Ok(GuardService::new(WithConnectInfo { inner, address }, connection)))
     }
 }
 

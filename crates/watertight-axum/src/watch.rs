@@ -22,12 +22,7 @@ impl Watch {
         for (to, from) in text.iter_mut().zip(id.to_string().bytes()) {
             *to = from;
         }
-        Self {
-            id: text,
-            tail: Vec::new(),
-            seen: false,
-            flushed: false,
-        }
+        Self { id: text, tail: Vec::new(), seen: false, flushed: false }
     }
 
     pub(crate) fn written(&mut self, bytes: &[u8]) {

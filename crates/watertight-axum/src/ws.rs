@@ -60,11 +60,7 @@ impl<S: Send + Sync> FromRequestParts<S> for WebSocketUpgrade {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
         let inner = axum::extract::ws::WebSocketUpgrade::from_request_parts(parts, state).await?;
         let connection = parts.extensions.get::<Connection>().cloned();
-        Ok(Self {
-            inner,
-            connection,
-            path: parts.uri.path().to_owned(),
-        })
+        Ok(Self { inner, connection, path: parts.uri.path().to_owned() })
     }
 }
 
@@ -84,20 +80,14 @@ impl WebSocketUpgrade {
         H: FnOnce(WebSocket) -> F + Send + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
-        let Self {
-            inner,
-            connection,
-            path,
-        } = self;
+        let Self { inner, connection, path } = self;
         inner.on_upgrade(move |socket| run(socket, connection, path, handler))
     }
 }
 
 impl fmt::Debug for WebSocketUpgrade {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WebSocketUpgrade")
-            .field("inner", &self.inner)
-            .finish_non_exhaustive()
+        f.debug_struct("WebSocketUpgrade").field("inner", &self.inner).finish_non_exhaustive()
     }
 }
 
@@ -140,10 +130,7 @@ impl Shared {
 
     /// Sends the last frame and waits until it is written.
     async fn say_goodbye(&self, code: CloseCode, reason: String) {
-        let mut frame = Some(Message::Close(Some(CloseFrame {
-            code,
-            reason: reason.into(),
-        })));
+        let mut frame = Some(Message::Close(Some(CloseFrame { code, reason: reason.into() })));
         let goodbye = poll_fn(|cx| {
             let mut socket = self.socket.lock();
             if frame.is_some() {
@@ -255,13 +242,8 @@ async fn run<H, F>(
     };
     let part = Arc::new(Part::default());
     lease.attach(&part);
-    let shared = Arc::new(Shared {
-        socket: Mutex::new(socket),
-    });
-    let scope = Scope::new(
-        Arc::clone(&lease),
-        Activity::new(ActivityKind::WebSocket, path, ""),
-    );
+    let shared = Arc::new(Shared { socket: Mutex::new(socket) });
+    let scope = Scope::new(Arc::clone(&lease), Activity::new(ActivityKind::WebSocket, path, ""));
     let work = {
         let socket = WebSocket(Arc::clone(&shared));
         // In the scope already while the future is made.
@@ -283,11 +265,7 @@ async fn run<H, F>(
         },
     };
     if let Some(notice) = notice {
-        let code = if notice.code == "shutdown" {
-            close_code::AWAY
-        } else {
-            close_code::ERROR
-        };
+        let code = if notice.code == "shutdown" { close_code::AWAY } else { close_code::ERROR };
         shared.say_goodbye(code, notice.id.to_string()).await;
     }
     part.state.lock().done = true;

@@ -79,14 +79,7 @@ impl<L: Listener<Addr = SocketAddr>> Listener for FaultyListener<L> {
 
     async fn accept(&mut self) -> (Self::Io, SocketAddr) {
         let (io, peer) = self.listener.accept().await;
-        (
-            FaultyIo {
-                io,
-                peer,
-                faults: self.faults.clone(),
-            },
-            peer,
-        )
+        (FaultyIo { io, peer, faults: self.faults.clone() }, peer)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -131,19 +124,11 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for FaultyIo<IO> {
 
 /// An axum middleware, to be put around the Socket.IO layer: bodies of armed sessions panic when read.
 pub async fn fail_bodies(State(faults): State<TransportFaults>, request: Request, next: Next) -> Response {
-    let session = request
-        .uri()
-        .query()
-        .unwrap_or_default()
-        .split('&')
-        .find_map(|pair| pair.strip_prefix("sid="));
+    let session =
+        request.uri().query().unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("sid="));
     let is_armed = request.method() == axum::http::Method::POST
         && session.is_some_and(|session| faults.takes_session(session));
-    let request = if is_armed {
-        request.map(|_| Body::new(PanickingBody))
-    } else {
-        request
-    };
+    let request = if is_armed { request.map(|_| Body::new(PanickingBody)) } else { request };
     next.run(request).await
 }
 

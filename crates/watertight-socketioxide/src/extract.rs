@@ -95,9 +95,7 @@ impl<A: Adapter> Deref for SocketRef<A> {
 
 impl<A: Adapter> From<Arc<Socket<A>>> for SocketRef<A> {
     fn from(socket: Arc<Socket<A>>) -> Self {
-        Self {
-            socket: socket.into(),
-        }
+        Self { socket: socket.into() }
     }
 }
 
@@ -109,9 +107,7 @@ impl<A: Adapter> From<socketioxide::extract::SocketRef<A>> for SocketRef<A> {
 
 impl<A: Adapter> Clone for SocketRef<A> {
     fn clone(&self) -> Self {
-        Self {
-            socket: self.socket.clone(),
-        }
+        Self { socket: self.socket.clone() }
     }
 }
 

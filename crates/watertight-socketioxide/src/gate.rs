@@ -159,10 +159,7 @@ impl<A: Adapter> Gate<A> {
         let activity = Activity::new(ActivityKind::Event, socket.ns().to_owned(), event.clone());
         let handler = Scoped::new(handler, Scope::new(Arc::clone(&self.compartment), activity));
         let handler: Arc<dyn Dispatch<A>> = Arc::new(handler);
-        socket.on(
-            event.clone(),
-            MessageGuard::new(Arc::clone(self), Arc::clone(&handler)),
-        );
+        socket.on(event.clone(), MessageGuard::new(Arc::clone(self), Arc::clone(&handler)));
         if self.phase() == Phase::Open {
             return;
         }
@@ -211,11 +208,7 @@ impl<A: Adapter> Gate<A> {
         let mut state = self.state.lock();
         match &mut state.hold {
             Some(hold) if self.phase() == Phase::Holding || hold.delivering => {
-                hold.push(Early {
-                    handler: Some(Arc::clone(handler)),
-                    value,
-                    ack_id,
-                });
+                hold.push(Early { handler: Some(Arc::clone(handler)), value, ack_id });
                 None
             }
             _ => Some((value, ack_id)),
@@ -232,11 +225,7 @@ impl<A: Adapter> Gate<A> {
             let State { hold, fallback, .. } = &mut *state;
             match hold {
                 Some(hold) if fallback.is_none() || hold.delivering || self.phase() == Phase::Holding => {
-                    hold.push(Early {
-                        handler: None,
-                        value,
-                        ack_id,
-                    });
+                    hold.push(Early { handler: None, value, ack_id });
                     return;
                 }
                 _ => fallback.clone(),
@@ -313,13 +302,7 @@ impl<A: Adapter> Gate<A> {
         if let Some(hold) = &mut self.state.lock().hold {
             hold.spawned = true;
         }
-        Watched {
-            future,
-            progress: Progress {
-                gate: Arc::clone(self),
-                paused: false,
-            },
-        }
+        Watched { future, progress: Progress { gate: Arc::clone(self), paused: false } }
     }
 
     /// The handler has been called. One that spawned nothing is done.

@@ -30,17 +30,12 @@ impl<S: Clone, A: Adapter> Layer<S> for SocketIoLayer<A> {
 
 impl<A: Adapter> Clone for SocketIoLayer<A> {
     fn clone(&self) -> Self {
-        Self {
-            upstream: self.upstream.clone(),
-            path: Arc::clone(&self.path),
-        }
+        Self { upstream: self.upstream.clone(), path: Arc::clone(&self.path) }
     }
 }
 
 impl<A: Adapter> fmt::Debug for SocketIoLayer<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SocketIoLayer")
-            .field("path", &self.path)
-            .finish_non_exhaustive()
+        f.debug_struct("SocketIoLayer").field("path", &self.path).finish_non_exhaustive()
     }
 }

@@ -76,13 +76,8 @@ enum End {
 impl PollingSession {
     pub(crate) fn new(lease: Lease, is_v3: bool, closer: Closer) -> Arc<Self> {
         let scope = Scope::new(Arc::clone(&lease), Activity::transport());
-        let state = State {
-            closer: Some(closer),
-            parked: None,
-            told_at: None,
-            drained: false,
-            end: End::Open,
-        };
+        let state =
+            State { closer: Some(closer), parked: None, told_at: None, drained: false, end: End::Open };
         let polls = AtomicU32::new(0);
         let session = Arc::new_cyclic(|this| Self {
             this: Weak::clone(this),

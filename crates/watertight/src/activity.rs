@@ -65,11 +65,7 @@ impl Activity {
         namespace: impl Into<Cow<'static, str>>,
         name: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Self(Arc::new(Parts {
-            kind,
-            namespace: namespace.into(),
-            name: name.into(),
-        }))
+        Self(Arc::new(Parts { kind, namespace: namespace.into(), name: name.into() }))
     }
 
     /// The transport's own work.
@@ -118,11 +114,7 @@ impl fmt::Debug for Activity {
 impl Serialize for Activity {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeStruct;
-        let Parts {
-            kind,
-            namespace,
-            name,
-        } = &*self.0;
+        let Parts { kind, namespace, name } = &*self.0;
         let mut out = serializer.serialize_struct("Activity", 3)?;
         out.serialize_field("kind", kind)?;
         out.serialize_field("namespace", namespace)?;
@@ -138,13 +130,7 @@ mod tests {
     #[test]
     fn displays_only_what_it_has() {
         assert_eq!(Activity::transport().to_string(), "transport");
-        assert_eq!(
-            Activity::new(ActivityKind::Event, "/", "chat").to_string(),
-            "event / chat"
-        );
-        assert_eq!(
-            Activity::new(ActivityKind::Connect, "/lab", "").to_string(),
-            "connect /lab"
-        );
+        assert_eq!(Activity::new(ActivityKind::Event, "/", "chat").to_string(), "event / chat");
+        assert_eq!(Activity::new(ActivityKind::Connect, "/lab", "").to_string(), "connect /lab");
     }
 }

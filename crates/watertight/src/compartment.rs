@@ -67,9 +67,7 @@ impl Compartment {
     /// The name that clients and operators know it by: the session id, else `connection-N`.
     #[must_use]
     pub fn id(&self) -> String {
-        self.session
-            .get()
-            .map_or_else(|| format!("connection-{}", self.key), ToString::to_string)
+        self.session.get().map_or_else(|| format!("connection-{}", self.key), ToString::to_string)
     }
 
     /// The Engine.IO session id, once there is one.
@@ -103,10 +101,7 @@ impl Compartment {
     /// Who it is: what the application said with [`identify`](Self::identify), else its address.
     #[must_use]
     pub fn identity(&self) -> Option<Identity> {
-        self.identity
-            .lock()
-            .clone()
-            .or_else(|| self.peer().map(|peer| Identity::Address(peer.ip())))
+        self.identity.lock().clone().or_else(|| self.peer().map(|peer| Identity::Address(peer.ip())))
     }
 
     /// Says who it is, in the application's own words (`user:42`).

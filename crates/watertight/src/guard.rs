@@ -50,6 +50,12 @@ impl fmt::Display for Caught {
 
 impl std::error::Error for Caught {}
 
+/// Runs code of others that must not take its caller down: neither by a panic, nor by a payload whose
+/// destructor panics. The hook has seen and counted both.
+pub(crate) fn quietly<R>(work: impl FnOnce() -> R) -> Option<R> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(Caught).ok()
+}
+
 /// The text of a panic's payload, as far as it has one.
 pub(crate) fn text_of(payload: &(dyn Any + Send)) -> &str {
     payload
@@ -171,11 +177,7 @@ where
     /// Runs `future` inside `scope`. `responder` is called on the recovery thread when the verdict on
     /// a fault fails only this piece of work.
     pub fn new(scope: Scope, future: F, responder: Option<N>) -> Self {
-        Self {
-            scope: Some(scope),
-            responder,
-            future: Some(future),
-        }
+        Self { scope: Some(scope), responder, future: Some(future) }
     }
 
     /// Runs `future` inside the current scope, which is taken from the thread: for the last act of a
@@ -205,11 +207,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let polled = enter(this.scope, this.responder, || {
-            let future = this
-                .future
-                .as_mut()
-                .as_pin_mut()
-                .expect("polled after it answered");
+            let future = this.future.as_mut().as_pin_mut().expect("polled after it answered");
             let polled = future.poll(cx);
             if polled.is_ready() {
                 this.future.set(None);
@@ -234,8 +232,6 @@ where
     N: FnOnce(&Notice) + Send + 'static,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Guarded")
-            .field("scope", &self.scope)
-            .finish_non_exhaustive()
+        f.debug_struct("Guarded").field("scope", &self.scope).finish_non_exhaustive()
     }
 }

@@ -33,10 +33,7 @@ pub(crate) fn is_recovery_thread() -> bool {
 }
 
 /// Installs the hook for the rest of the process's life.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the one place that installs a panic hook"
-)]
+#[expect(clippy::disallowed_methods, reason = "this is the one place that installs a panic hook")]
 pub(crate) fn install(inner: Arc<Inner>) {
     let previous = std::panic::take_hook();
     let chain = inner.settings.previous_hook == PreviousHook::Chain;
@@ -63,11 +60,7 @@ fn record(inner: &Inner, info: &PanicHookInfo<'_>) {
 }
 
 fn describe(inner: &Inner, info: &PanicHookInfo<'_>) -> Report {
-    let mut origin = Origin::now(
-        info.payload_as_str()
-            .unwrap_or("(a payload that is not text)")
-            .to_owned(),
-    );
+    let mut origin = Origin::now(info.payload_as_str().unwrap_or("(a payload that is not text)").to_owned());
     if let Some(at) = info.location() {
         origin.location = Some(Location::new(at.file(), at.line(), at.column()));
         // The frames of one location are taken once. If somebody is naming frames this very moment, the
@@ -94,19 +87,11 @@ fn describe(inner: &Inner, info: &PanicHookInfo<'_>) -> Report {
 /// Whose code this thread runs right now.
 fn attribute() -> (Attribution, Option<Arc<crate::Compartment>>, Option<Activity>) {
     if let Some(scope) = Scope::current() {
-        return (
-            Attribution::Exact,
-            Some(scope.compartment().clone()),
-            Some(scope.activity().clone()),
-        );
+        return (Attribution::Exact, Some(scope.compartment().clone()), Some(scope.activity().clone()));
     }
     let transport = tokio::task::try_id().and_then(Transport::of_task);
     match transport.as_deref().and_then(Transport::compartment) {
-        Some(lease) => (
-            Attribution::Transport,
-            Some(Arc::clone(lease)),
-            Some(Activity::transport()),
-        ),
+        Some(lease) => (Attribution::Transport, Some(Arc::clone(lease)), Some(Activity::transport())),
         None => (Attribution::Unattributed, None, None),
     }
 }

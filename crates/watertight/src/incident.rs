@@ -54,9 +54,7 @@ impl FromStr for IncidentId {
     type Err = ParseIncidentIdError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ulid::from_string(text)
-            .map(Self)
-            .map_err(|_| ParseIncidentIdError(text.to_owned()))
+        Ulid::from_string(text).map(Self).map_err(|_| ParseIncidentIdError(text.to_owned()))
     }
 }
 
@@ -68,9 +66,7 @@ impl Serialize for IncidentId {
 
 impl<'de> Deserialize<'de> for IncidentId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -131,9 +127,7 @@ fn as_unix_millis<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::
 }
 
 fn as_micros<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-    duration
-        .map(|duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))
-        .serialize(serializer)
+    duration.map(|duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)).serialize(serializer)
 }
 
 #[cfg(test)]

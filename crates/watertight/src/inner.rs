@@ -26,12 +26,7 @@ pub(crate) struct Inner {
 
 /// What others ask of the recovery thread.
 pub(crate) enum Command {
-    Seal {
-        compartment: Arc<Compartment>,
-        notice: Notice,
-        mode: SealMode,
-        done: oneshot::Sender<()>,
-    },
+    Seal { compartment: Arc<Compartment>, notice: Notice, mode: SealMode, done: oneshot::Sender<()> },
 }
 
 impl Inner {
@@ -47,12 +42,7 @@ impl Inner {
             let notice =
                 Notice::new(report.fault.code(), GENERIC_MESSAGE).retry(true, self.settings.retry_after);
             let (done, _) = oneshot::channel();
-            let seal = Command::Seal {
-                compartment,
-                notice,
-                mode: SealMode::Disconnect,
-                done,
-            };
+            let seal = Command::Seal { compartment, notice, mode: SealMode::Disconnect, done };
             // The recovery thread lives as long as the process.
             let _ = self.commands.send(seal);
         }

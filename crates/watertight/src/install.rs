@@ -1,6 +1,7 @@
 //! Setting up: once per process.
 
 use std::fmt;
+use std::future::Future;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -100,29 +101,23 @@ pub fn submit(report: Box<Report>) {
 impl Watertight {
     /// Starts from the defaults.
     pub fn builder() -> Builder {
-        Builder {
-            settings: Settings::default(),
-            policy: Box::new(StandardPolicy::new()),
-            sinks: Vec::new(),
-        }
+        Builder { settings: Settings::default(), policy: Box::new(StandardPolicy::new()), sinks: Vec::new() }
     }
 
-    /// Seals a compartment for a reason that is nobody's fault, such as an operator's wish. Returns once
-    /// nothing of it is left, or at once when it is being sealed already.
-    pub async fn seal(&self, compartment: &Arc<Compartment>, notice: Notice, mode: SealMode) {
+    /// Seals a compartment for a reason that is nobody's fault, such as an operator's wish. The seal begins at
+    /// once, whether the future is awaited or not. The future is done when nothing of the compartment is left; at
+    /// once when it is being sealed already.
+    pub fn seal(
+        &self,
+        compartment: &Arc<Compartment>,
+        notice: Notice,
+        mode: SealMode,
+    ) -> impl Future<Output = ()> + Send + use<> {
         let (done, finished) = oneshot::channel();
         let compartment = Arc::clone(compartment);
-        if self
-            .inner
-            .commands
-            .send(Command::Seal {
-                compartment,
-                notice,
-                mode,
-                done,
-            })
-            .is_ok()
-        {
+        // The recovery thread lives as long as the process.
+        let _ = self.inner.commands.send(Command::Seal { compartment, notice, mode, done });
+        async {
             // An error means that it is being sealed already.
             let _ = finished.await;
         }
@@ -135,10 +130,7 @@ impl Watertight {
             let all = Registry::global().all().into_iter();
             all.filter(move |compartment| server.is_none() || compartment.server() == server)
         };
-        let seals = ours().map(|compartment| {
-            let notice = notice.clone();
-            async move { self.seal(&compartment, notice, SealMode::Disconnect).await }
-        });
+        let seals = ours().map(|compartment| self.seal(&compartment, notice.clone(), SealMode::Disconnect));
         let _ = tokio::time::timeout(bound, futures_util::future::join_all(seals)).await;
         ours().count()
     }
@@ -152,14 +144,8 @@ impl Watertight {
     /// The numbers.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let Counters {
-            panics,
-            incidents,
-            unattributed,
-            sealed,
-            overdue,
-            recovery_panics,
-        } = &self.inner.counters;
+        let Counters { panics, incidents, unattributed, sealed, overdue, recovery_panics } =
+            &self.inner.counters;
         Stats {
             panics: panics.get(),
             incidents: incidents.get(),
@@ -270,11 +256,7 @@ impl Builder {
     /// When it is installed already, a setting is out of its bounds, or the thread does not start. The
     /// process is then as it was.
     pub fn install(self) -> Result<Watertight, InstallError> {
-        let Self {
-            settings,
-            policy,
-            mut sinks,
-        } = self;
+        let Self { settings, policy, mut sinks } = self;
         settings.check()?;
         let _installing = INSTALLING.lock();
         if INSTALLED.get().is_some() {
@@ -296,11 +278,7 @@ impl Builder {
             recovering: std::sync::atomic::AtomicBool::new(false),
         });
         recovery::start(Arc::clone(&inner), commands).map_err(InstallError::Thread)?;
-        let watertight = INSTALLED
-            .get_or_init(|| Watertight {
-                inner: Arc::clone(&inner),
-            })
-            .clone();
+        let watertight = INSTALLED.get_or_init(|| Watertight { inner: Arc::clone(&inner) }).clone();
         hook::install(inner);
         Ok(watertight)
     }
@@ -319,9 +297,7 @@ fn warn_about_abort() {
 
 impl fmt::Debug for Watertight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watertight")
-            .field("stats", &self.stats())
-            .finish_non_exhaustive()
+        f.debug_struct("Watertight").field("stats", &self.stats()).finish_non_exhaustive()
     }
 }
 

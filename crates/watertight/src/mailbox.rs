@@ -19,11 +19,7 @@ pub(crate) struct Mailbox {
 
 impl Mailbox {
     pub(crate) fn new() -> Self {
-        Self {
-            queue: ArrayQueue::new(CAPACITY),
-            waker: AtomicWaker::new(),
-            overflow: AtomicU64::new(0),
-        }
+        Self { queue: ArrayQueue::new(CAPACITY), waker: AtomicWaker::new(), overflow: AtomicU64::new(0) }
     }
 
     /// Hands a report over, never waits. A full queue gives the report back and counts it.
@@ -62,13 +58,7 @@ mod tests {
     use crate::fault::{Attribution, Fault};
 
     fn report() -> Box<Report> {
-        Box::new(Report::new(
-            Fault::Panic,
-            Attribution::Unattributed,
-            None,
-            None,
-            "x",
-        ))
+        Box::new(Report::new(Fault::Panic, Attribution::Unattributed, None, None, "x"))
     }
 
     #[test]
@@ -89,9 +79,7 @@ mod tests {
             async move { mailbox.receive().await.origin.message }
         });
         tokio::task::yield_now().await;
-        std::thread::spawn(move || mailbox.push(report()).expect("there is room"))
-            .join()
-            .expect("no panic");
+        std::thread::spawn(move || mailbox.push(report()).expect("there is room")).join().expect("no panic");
         assert_eq!(receiver.await.expect("no panic"), "x");
     }
 }

@@ -73,19 +73,13 @@ impl StandardPolicy {
     /// The default: every panic disconnects.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            fail_events: HashMap::new(),
-            fail_event_limit: Self::DEFAULT_FAIL_EVENT_LIMIT,
-        }
+        Self { fail_events: HashMap::new(), fail_event_limit: Self::DEFAULT_FAIL_EVENT_LIMIT }
     }
 
     /// Lets panics of `event` in `namespace` fail only the event. `*` stands for every event.
     #[must_use]
     pub fn fail_event(mut self, namespace: impl Into<String>, event: impl Into<String>) -> Self {
-        self.fail_events
-            .entry(namespace.into())
-            .or_default()
-            .push(event.into());
+        self.fail_events.entry(namespace.into()).or_default().push(event.into());
         self
     }
 
@@ -99,11 +93,10 @@ impl StandardPolicy {
     fn fails_only(&self, activity: Option<&Activity>) -> bool {
         activity.is_some_and(|activity| {
             matches!(activity.kind(), ActivityKind::Event | ActivityKind::Fallback)
-                && self.fail_events.get(activity.namespace()).is_some_and(|events| {
-                    events
-                        .iter()
-                        .any(|event| event == "*" || event == activity.name())
-                })
+                && self
+                    .fail_events
+                    .get(activity.namespace())
+                    .is_some_and(|events| events.iter().any(|event| event == "*" || event == activity.name()))
         })
     }
 }
@@ -122,9 +115,7 @@ impl Policy for StandardPolicy {
         if case.attribution == Attribution::Unattributed
             || case.outcome == Outcome::Caught
             || !compartment.is_live()
-            || case
-                .activity
-                .is_some_and(|activity| activity.kind() == ActivityKind::Disconnect)
+            || case.activity.is_some_and(|activity| activity.kind() == ActivityKind::Disconnect)
         {
             return Verdict::Ignore;
         }
@@ -164,55 +155,31 @@ mod tests {
     fn a_panic_disconnects() {
         let policy = StandardPolicy::new();
         assert_eq!(judge(&policy, |_| ()), Verdict::Disconnect);
-        assert_eq!(
-            judge(&policy, |case| case.attribution = Attribution::Transport),
-            Verdict::Disconnect
-        );
+        assert_eq!(judge(&policy, |case| case.attribution = Attribution::Transport), Verdict::Disconnect);
     }
 
     #[test]
     fn nobody_is_punished_without_reason() {
         let policy = StandardPolicy::new();
         assert_eq!(judge(&policy, |case| case.compartment = None), Verdict::Ignore);
-        assert_eq!(
-            judge(&policy, |case| case.attribution = Attribution::Unattributed),
-            Verdict::Ignore
-        );
-        assert_eq!(
-            judge(&policy, |case| case.outcome = Outcome::Caught),
-            Verdict::Ignore
-        );
+        assert_eq!(judge(&policy, |case| case.attribution = Attribution::Unattributed), Verdict::Ignore);
+        assert_eq!(judge(&policy, |case| case.outcome = Outcome::Caught), Verdict::Ignore);
         let goodbye = Activity::new(ActivityKind::Disconnect, "/", "");
         let goodbye: &'static Activity = Box::leak(Box::new(goodbye));
-        assert_eq!(
-            judge(&policy, |case| case.activity = Some(goodbye)),
-            Verdict::Ignore
-        );
+        assert_eq!(judge(&policy, |case| case.activity = Some(goodbye)), Verdict::Ignore);
         let closing: &'static Arc<Compartment> = Box::leak(Box::new(Compartment::new(None, None)));
         assert!(closing.begin_seal());
-        assert_eq!(
-            judge(&policy, |case| case.compartment = Some(closing)),
-            Verdict::Ignore
-        );
+        assert_eq!(judge(&policy, |case| case.compartment = Some(closing)), Verdict::Ignore);
     }
 
     #[test]
     fn listed_events_fail_alone_until_the_limit() {
         let policy = StandardPolicy::new().fail_event("/", "chat").fail_event_limit(1);
         assert_eq!(judge(&policy, |_| ()), Verdict::FailEvent);
-        assert_eq!(
-            judge(&policy, |case| case.attribution = Attribution::Transport),
-            Verdict::Disconnect
-        );
+        assert_eq!(judge(&policy, |case| case.attribution = Attribution::Transport), Verdict::Disconnect);
         let repeated: &'static Arc<Compartment> = Box::leak(Box::new(Compartment::new(None, None)));
         repeated.count_failed_event();
-        assert_eq!(
-            judge(&policy, |case| case.compartment = Some(repeated)),
-            Verdict::Disconnect
-        );
-        assert_eq!(
-            judge(&policy.clone().fail_event("/x", "*"), |_| ()),
-            Verdict::FailEvent
-        );
+        assert_eq!(judge(&policy, |case| case.compartment = Some(repeated)), Verdict::Disconnect);
+        assert_eq!(judge(&policy.clone().fail_event("/x", "*"), |_| ()), Verdict::FailEvent);
     }
 }

@@ -37,11 +37,7 @@ impl Registry {
         let peer = connection.and_then(|connection| connection.transport().peer());
         let compartment = Compartment::new(peer, connection.map(Connection::server));
         self.add(&compartment);
-        Lease(Arc::new(LeaseInner {
-            registry: self,
-            compartment,
-            kept: AtomicBool::new(false),
-        }))
+        Lease(Arc::new(LeaseInner { registry: self, compartment, kept: AtomicBool::new(false) }))
     }
 
     fn add(&self, compartment: &Arc<Compartment>) {
@@ -85,10 +81,7 @@ impl Registry {
             return Some(Arc::clone(found));
         }
         let key = id.strip_prefix("connection-")?.parse().ok()?;
-        maps.by_key
-            .get(&key)
-            .filter(|found| found.session().is_none())
-            .cloned()
+        maps.by_key.get(&key).filter(|found| found.session().is_none()).cloned()
     }
 
     /// All compartments, in no order.
@@ -114,10 +107,7 @@ impl Registry {
         let mut maps = self.maps.write();
         maps.by_key.remove(&compartment.key());
         if let Some(session) = compartment.session()
-            && maps
-                .by_session
-                .get(session)
-                .is_some_and(|known| known.key() == compartment.key())
+            && maps.by_session.get(session).is_some_and(|known| known.key() == compartment.key())
         {
             maps.by_session.remove(session);
         }

@@ -38,10 +38,7 @@ impl Scope {
     /// A scope for `compartment` and `activity`.
     #[must_use]
     pub fn new(compartment: Arc<Compartment>, activity: Activity) -> Self {
-        Self(Arc::new(Parts {
-            compartment,
-            activity,
-        }))
+        Self(Arc::new(Parts { compartment, activity }))
     }
 
     /// The scope that the calling code runs in. `None` outside of any, and while the thread's local
@@ -107,14 +104,7 @@ impl Drop for Entered {
     fn drop(&mut self) {
         let escapes = std::thread::panicking() && !self.was_panicking;
         if let Some(report) = swap_pending(self.outer_pending.take()) {
-            submit(
-                report,
-                if escapes {
-                    Outcome::Escaped
-                } else {
-                    Outcome::Caught
-                },
-            );
+            submit(report, if escapes { Outcome::Escaped } else { Outcome::Caught });
         }
         drop(swap(self.previous.take()));
     }
@@ -122,9 +112,7 @@ impl Drop for Entered {
 
 impl fmt::Debug for Entered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Entered")
-            .field("previous", &self.previous)
-            .finish_non_exhaustive()
+        f.debug_struct("Entered").field("previous", &self.previous).finish_non_exhaustive()
     }
 }
 
@@ -132,10 +120,7 @@ impl fmt::Debug for Entered {
 /// nothing changes.
 pub(crate) fn swap(scope: Option<Scope>) -> Option<Scope> {
     let mut scope = Some(scope);
-    THREAD
-        .try_with(|thread| thread.current.replace(scope.take().flatten()))
-        .ok()
-        .flatten()
+    THREAD.try_with(|thread| thread.current.replace(scope.take().flatten())).ok().flatten()
 }
 
 /// Takes the current scope away, for a caller that moves it into the future it spawns.
@@ -165,10 +150,7 @@ pub(crate) fn set_pending(report: Box<Report>) {
 /// for its own boundary to decide.
 pub(crate) fn swap_pending(outer: Option<Box<Report>>) -> Option<Box<Report>> {
     let mut outer = Some(outer);
-    THREAD
-        .try_with(|thread| thread.pending.replace(outer.take().flatten()))
-        .ok()
-        .flatten()
+    THREAD.try_with(|thread| thread.pending.replace(outer.take().flatten())).ok().flatten()
 }
 
 fn submit(mut report: Box<Report>, outcome: Outcome) {
@@ -233,9 +215,7 @@ mod tests {
     #[test]
     fn another_thread_has_its_own() {
         let _entered = scope(1).enter();
-        std::thread::spawn(|| assert_eq!(current(), None))
-            .join()
-            .expect("no panic there");
+        std::thread::spawn(|| assert_eq!(current(), None)).join().expect("no panic there");
         assert_eq!(current().as_deref(), Some("1"));
     }
 

@@ -69,18 +69,9 @@ impl Notice {
     /// `code; retry after N ms (incident ID)`. A client may parse it; the wording is fixed.
     #[must_use]
     pub fn line(&self) -> String {
-        let Self {
-            id,
-            code,
-            retry_after,
-            retry,
-            ..
-        } = self;
+        let Self { id, code, retry_after, retry, .. } = self;
         if *retry {
-            format!(
-                "{code}; retry after {} ms (incident {id})",
-                retry_after.as_millis()
-            )
+            format!("{code}; retry after {} ms (incident {id})", retry_after.as_millis())
         } else {
             format!("{code} (incident {id})")
         }

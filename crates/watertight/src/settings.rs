@@ -71,12 +71,7 @@ impl Settings {
             ("disconnect_deadline", disconnect_deadline, ms(1), hour),
         ] {
             if *value < min || *value > max {
-                return Err(InstallError::OutOfBounds {
-                    name,
-                    value: *value,
-                    min,
-                    max,
-                });
+                return Err(InstallError::OutOfBounds { name, value: *value, min, max });
             }
         }
         if *storm_limit == 0 {

@@ -36,9 +36,7 @@ impl StateCell {
     /// Moves from `from` to `to`; `true` for the one caller that did it.
     pub(crate) fn advance(&self, from: State, to: State) -> bool {
         debug_assert!(from < to, "a compartment never goes back");
-        self.0
-            .compare_exchange(from as u8, to as u8, Ordering::AcqRel, Ordering::Acquire)
-            .is_ok()
+        self.0.compare_exchange(from as u8, to as u8, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 }
 
@@ -51,10 +49,7 @@ mod tests {
     fn seals_once_and_never_returns() {
         let cell = StateCell::new();
         assert_eq!(cell.get(), State::Live);
-        assert!(
-            !cell.advance(State::Sealing, State::Sealed),
-            "it must be sealing first"
-        );
+        assert!(!cell.advance(State::Sealing, State::Sealed), "it must be sealing first");
         assert!(cell.advance(State::Live, State::Sealing));
         assert!(!cell.advance(State::Live, State::Sealing));
         assert!(cell.advance(State::Sealing, State::Sealed));
@@ -105,11 +100,7 @@ mod loom_tests {
                 })
                 .collect();
             let seen = cell.get();
-            let winners = sealers
-                .into_iter()
-                .map(|t| t.join().unwrap())
-                .filter(|won| *won)
-                .count();
+            let winners = sealers.into_iter().map(|t| t.join().unwrap()).filter(|won| *won).count();
             assert_eq!(winners, 1);
             assert!(cell.get() >= seen);
             assert_eq!(cell.get(), State::Sealed);

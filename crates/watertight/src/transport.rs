@@ -31,10 +31,7 @@ impl Transport {
     /// A connection from `peer`.
     #[must_use]
     pub fn new(peer: Option<SocketAddr>) -> Arc<Self> {
-        Arc::new(Self {
-            peer,
-            lease: OnceLock::new(),
-        })
+        Arc::new(Self { peer, lease: OnceLock::new() })
     }
 
     /// The address at its other end.
@@ -82,11 +79,7 @@ pub struct Connection {
 impl Connection {
     /// A connection that `server` accepted, closed through `part`.
     pub fn new(transport: Arc<Transport>, part: Arc<dyn Seal>, server: ServerId) -> Self {
-        Self {
-            transport,
-            part,
-            server,
-        }
+        Self { transport, part, server }
     }
 
     /// The transport.
@@ -103,11 +96,7 @@ impl Connection {
 
     /// Gives the connection to one compartment alone, from an upgrade on. `false` when it belongs to another.
     pub fn link(&self, lease: &Lease) -> bool {
-        if self
-            .transport
-            .compartment()
-            .is_some_and(|linked| linked.key() == lease.key())
-        {
+        if self.transport.compartment().is_some_and(|linked| linked.key() == lease.key()) {
             return true;
         }
         let linked = self.transport.link(lease.clone());
@@ -169,16 +158,10 @@ pub struct TransportTasks {
 impl TransportTasks {
     /// No entries yet; counts as one open connection until dropped.
     #[must_use]
-    #[expect(
-        clippy::new_without_default,
-        reason = "creating one is an event that is counted"
-    )]
+    #[expect(clippy::new_without_default, reason = "creating one is an event that is counted")]
     pub fn new() -> Self {
         CONNECTIONS.fetch_add(1, Ordering::Relaxed);
-        Self {
-            known: [None; TASKS_PER_TRANSPORT],
-            oldest: 0,
-        }
+        Self { known: [None; TASKS_PER_TRANSPORT], oldest: 0 }
     }
 
     /// How many connections are open in the whole process.

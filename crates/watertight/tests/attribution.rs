@@ -12,7 +12,7 @@ use common::{Client, eventually, flush};
 use tokio::task::{JoinHandle, yield_now};
 use watertight::{
     ActivityKind, Attribution, CaptureSink, Component, Guarded, Incident, Notice, Outcome, ScopeExt,
-    StandardPolicy, State, Verdict, Watertight, spawn,
+    StandardPolicy, State, Verdict, spawn,
 };
 
 /// Panics when dropped, once.
@@ -28,13 +28,8 @@ impl Drop for Bomb {
 fn sink() -> CaptureSink {
     static SINK: LazyLock<CaptureSink> = LazyLock::new(|| {
         let sink = CaptureSink::new();
-        let policy = StandardPolicy::new()
-            .fail_event("/", "forgiven")
-            .fail_event_limit(2);
-        let builder = Watertight::builder()
-            .policy(policy)
-            .sink(sink.clone())
-            .storm_limit(1000);
+        let policy = StandardPolicy::new().fail_event("/", "forgiven").fail_event_limit(2);
+        let builder = common::builder().policy(policy).sink(sink.clone()).storm_limit(1000);
         builder.install().expect("this binary installs here only");
         sink
     });
@@ -48,10 +43,7 @@ fn the_incident(text: &str) -> Arc<Incident> {
 /// That `incident` names `client` exactly, and that it cost the client its connection.
 fn assert_sealed_for(client: &Client, incident: &Incident) {
     assert!(client.is_named_by(incident), "{incident:#?}");
-    assert_eq!(
-        (incident.attribution, incident.outcome),
-        (Attribution::Exact, Outcome::Escaped)
-    );
+    assert_eq!((incident.attribution, incident.outcome), (Attribution::Exact, Outcome::Escaped));
     assert_eq!(incident.verdict, Verdict::Disconnect);
     assert_eq!(incident.component, Component::UserCode);
     assert!(incident.sealed_after.is_some());
@@ -75,19 +67,11 @@ async fn before_the_first_await() {
     let (client, bystander) = (Client::new(), Client::new());
     let work = async { panic!("before the first await") }.scoped(client.scope("early"));
     let caught: Result<(), _> = joined(tokio::spawn(work)).await;
-    assert!(
-        caught
-            .expect_err("it panicked")
-            .to_string()
-            .contains("before the first await")
-    );
+    assert!(caught.expect_err("it panicked").to_string().contains("before the first await"));
     let incident = the_incident("before the first await");
     assert_sealed_for(&client, &incident);
     let activity = incident.activity.as_ref().expect("a scope has an activity");
-    assert_eq!(
-        (activity.kind(), activity.namespace(), activity.name()),
-        (ActivityKind::Event, "/", "early")
-    );
+    assert_eq!((activity.kind(), activity.namespace(), activity.name()), (ActivityKind::Event, "/", "early"));
     let location = incident.location.as_ref().expect("a panic has a location");
     assert!(location.to_string().starts_with("attribution.rs:"), "{location}");
     assert_untouched(&bystander);
@@ -128,9 +112,7 @@ async fn the_inner_scope_is_named() {
         caught.expect_err("it panicked");
         watertight::Scope::current().map(|scope| scope.activity().name().to_owned())
     };
-    let back = joined(tokio::spawn(nested.scoped(outer.scope("outer"))))
-        .await
-        .expect("the outer goes on");
+    let back = joined(tokio::spawn(nested.scoped(outer.scope("outer")))).await.expect("the outer goes on");
     assert_eq!(back.as_deref(), Some("outer"));
     assert_sealed_for(&inner, &the_incident("in the inner scope"));
     assert_untouched(&outer);
@@ -187,9 +169,8 @@ async fn a_spawned_child_belongs_to_its_parent() {
         })
         .await
     };
-    let child = joined(tokio::spawn(parent.scoped(client.scope("parent"))))
-        .await
-        .expect("the parent goes on");
+    let child =
+        joined(tokio::spawn(parent.scoped(client.scope("parent")))).await.expect("the parent goes on");
     let grandchild: Result<(), _> = child.expect("the child goes on");
     let error = grandchild.expect_err("the grandchild panicked");
     assert!(error.is_panic());
@@ -197,10 +178,7 @@ async fn a_spawned_child_belongs_to_its_parent() {
     assert_eq!(payload.downcast_ref::<&str>(), Some(&"in a grandchild"));
     let incident = the_incident("in a grandchild");
     assert_sealed_for(&client, &incident);
-    assert_eq!(
-        incident.activity.as_ref().map(|activity| activity.name()),
-        Some("parent")
-    );
+    assert_eq!(incident.activity.as_ref().map(|activity| activity.name()), Some("parent"));
 }
 
 /// Would reveal that cancelled work is dropped outside of its scope.
@@ -232,17 +210,12 @@ async fn what_the_application_catches_is_recorded_only() {
         "went on"
     };
     assert_eq!(
-        joined(tokio::spawn(work.scoped(client.scope("careful"))))
-            .await
-            .expect("no panic"),
+        joined(tokio::spawn(work.scoped(client.scope("careful")))).await.expect("no panic"),
         "went on"
     );
     let incident = the_incident("handled by the application");
     assert!(client.is_named_by(&incident));
-    assert_eq!(
-        (incident.outcome, incident.verdict),
-        (Outcome::Caught, Verdict::Ignore)
-    );
+    assert_eq!((incident.outcome, incident.verdict), (Outcome::Caught, Verdict::Ignore));
     assert_eq!(incident.sealed_after, None);
     assert_untouched(&client);
 }
@@ -271,15 +244,11 @@ async fn background_tasks_are_nobodys() {
         let task: JoinHandle<()> = tokio::spawn(async { panic!("in a background task") });
         task.await
     };
-    let joined = joined(tokio::spawn(parent.scoped(client.scope("spawns"))))
-        .await
-        .expect("the parent goes on");
+    let joined =
+        joined(tokio::spawn(parent.scoped(client.scope("spawns")))).await.expect("the parent goes on");
     assert!(joined.expect_err("the task panicked").is_panic());
     let incident = the_incident("in a background task");
-    assert_eq!(
-        (incident.attribution, incident.verdict),
-        (Attribution::Unattributed, Verdict::Ignore)
-    );
+    assert_eq!((incident.attribution, incident.verdict), (Attribution::Unattributed, Verdict::Ignore));
     assert!(incident.offender.is_none() && incident.activity.is_none());
     assert_untouched(&client);
 }
@@ -318,10 +287,7 @@ async fn a_payload_that_is_not_text() {
     let client = Client::new();
     let work = async { panic_any(0xBAD_u32) };
     let caught: Result<(), _> = joined(tokio::spawn(work.scoped(client.scope("odd")))).await;
-    assert_eq!(
-        caught.expect_err("it panicked").into_payload().downcast_ref(),
-        Some(&0xBAD_u32)
-    );
+    assert_eq!(caught.expect_err("it panicked").into_payload().downcast_ref(), Some(&0xBAD_u32));
     let find = |incidents: &[Arc<Incident>]| incidents.iter().find(|i| client.is_named_by(i)).cloned();
     let incident = sink().wait_for(common::DEADLINE, find);
     assert_eq!(incident.message, "(a payload that is not text)");
@@ -338,10 +304,7 @@ async fn a_payload_whose_destructor_panics() {
     drop(caught.expect_err("it panicked"));
     let named = |incidents: &[Arc<Incident>]| incidents.iter().find(|i| client.is_named_by(i)).cloned();
     assert_sealed_for(&client, &sink().wait_for(common::DEADLINE, named));
-    assert_eq!(
-        the_incident("dropping the payload").attribution,
-        Attribution::Unattributed
-    );
+    assert_eq!(the_incident("dropping the payload").attribution, Attribution::Unattributed);
 }
 
 /// Would reveal a hook or a scope that touches thread-local storage which is gone: that aborts the process.
@@ -367,30 +330,15 @@ fn while_a_thread_is_torn_down() {
     sink();
     // What was touched first is dropped last: after the storage of the scopes.
     let thread = std::thread::spawn(|| {
-        FIRST.with(|first| {
-            first
-                .set(Late(Some(Client::new()), "after the storage is gone"))
-                .ok()
-        });
+        FIRST.with(|first| first.set(Late(Some(Client::new()), "after the storage is gone")).ok());
         drop(Client::new().scope("in between").enter());
-        LAST.with(|last| {
-            last.set(Late(Some(Client::new()), "before the storage is gone"))
-                .ok()
-        });
+        LAST.with(|last| last.set(Late(Some(Client::new()), "before the storage is gone")).ok());
     });
     thread.join().expect("teardown does not panic");
-    let (before, after) = (
-        the_incident("before the storage is gone"),
-        the_incident("after the storage is gone"),
-    );
-    assert_eq!(
-        (before.attribution, before.outcome),
-        (Attribution::Exact, Outcome::Escaped)
-    );
-    assert_eq!(
-        (after.attribution, after.verdict),
-        (Attribution::Unattributed, Verdict::Ignore)
-    );
+    let (before, after) =
+        (the_incident("before the storage is gone"), the_incident("after the storage is gone"));
+    assert_eq!((before.attribution, before.outcome), (Attribution::Exact, Outcome::Escaped));
+    assert_eq!((after.attribution, after.verdict), (Attribution::Unattributed, Verdict::Ignore));
 }
 
 /// Would reveal that a second fault of a compartment that is closing is punished, or tells the client twice.
@@ -414,27 +362,17 @@ async fn fail_event_fails_the_event_only() {
     sink();
     let client = Client::new();
     let answers: Arc<Mutex<Vec<Notice>>> = Arc::default();
-    for (round, text) in ["forgiven once", "forgiven twice", "not forgiven a third time"]
-        .into_iter()
-        .enumerate()
+    for (round, text) in
+        ["forgiven once", "forgiven twice", "not forgiven a third time"].into_iter().enumerate()
     {
         let answered = Arc::clone(&answers);
         let answer = move |notice: &Notice| answered.lock().expect("no panic").push(notice.clone());
         let work = async move { panic!("{text}") };
-        let caught: Result<(), _> = joined(tokio::spawn(Guarded::new(
-            client.scope("forgiven"),
-            work,
-            Some(answer),
-        )))
-        .await;
+        let caught: Result<(), _> =
+            joined(tokio::spawn(Guarded::new(client.scope("forgiven"), work, Some(answer)))).await;
         caught.expect_err("it panicked");
         let incident = the_incident(text);
-        let answered: Vec<_> = answers
-            .lock()
-            .expect("no panic")
-            .iter()
-            .map(|notice| notice.id)
-            .collect();
+        let answered: Vec<_> = answers.lock().expect("no panic").iter().map(|notice| notice.id).collect();
         if round < 2 {
             assert_eq!(incident.verdict, Verdict::FailEvent);
             assert_eq!(answered.last(), Some(&incident.id));

@@ -11,10 +11,7 @@ use common::in_child;
 use watertight::{Builder, CaptureSink, InstallError, PreviousHook, Watertight, ensure_installed, installed};
 
 /// Sets a hook that counts, as an application or a crash reporter might have done before.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the hook that was there before is what is tested"
-)]
+#[expect(clippy::disallowed_methods, reason = "the hook that was there before is what is tested")]
 fn set_counting_hook() -> Arc<AtomicUsize> {
     let calls = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&calls);
@@ -33,14 +30,9 @@ fn panic_once() {
 fn a_second_install_is_an_error() {
     in_child("a_second_install_is_an_error", &[], || {
         let (first, second) = (CaptureSink::new(), CaptureSink::new());
-        let watertight = Watertight::builder()
-            .sink(first.clone())
-            .install()
-            .expect("the first one installs");
-        let error = Watertight::builder()
-            .sink(second.clone())
-            .install()
-            .expect_err("the second one does not");
+        let watertight = Watertight::builder().sink(first.clone()).install().expect("the first one installs");
+        let error =
+            Watertight::builder().sink(second.clone()).install().expect_err("the second one does not");
         assert!(matches!(error, InstallError::AlreadyInstalled), "{error}");
         assert!(error.to_string().contains("already installed"), "{error}");
         panic_once();
@@ -59,22 +51,13 @@ fn a_second_install_is_an_error() {
 fn of_many_threads_one_installs() {
     in_child("of_many_threads_one_installs", &[], || {
         let calls = set_counting_hook();
-        let chained = || {
-            Watertight::builder()
-                .previous_hook(PreviousHook::Chain)
-                .sink(CaptureSink::new())
-        };
-        let threads: Vec<_> = (0..16)
-            .map(|_| std::thread::spawn(move || chained().install().is_ok()))
-            .collect();
+        let chained = || Watertight::builder().previous_hook(PreviousHook::Chain).sink(CaptureSink::new());
+        let threads: Vec<_> =
+            (0..16).map(|_| std::thread::spawn(move || chained().install().is_ok())).collect();
         let installs = threads.into_iter().map(|thread| thread.join().expect("no panic"));
         assert_eq!(installs.filter(|installed| *installed).count(), 1);
         panic_once();
-        assert_eq!(
-            calls.load(Ordering::SeqCst),
-            1,
-            "one hook, which calls the previous one once"
-        );
+        assert_eq!(calls.load(Ordering::SeqCst), 1, "one hook, which calls the previous one once");
     });
 }
 
@@ -92,32 +75,20 @@ fn out_of_bounds_is_named_and_changes_nothing() {
             ("quiet_period", Builder::quiet_period, &[ms(99), s(24 * 3600 + 1)]),
             ("sweep_interval", Builder::sweep_interval, &[ms(9), ms(60_001)]),
             ("disconnect_cleanup", Builder::disconnect_cleanup, &[ms(60_001)]),
-            (
-                "disconnect_deadline",
-                Builder::disconnect_deadline,
-                &[ms(0), s(3601)],
-            ),
+            ("disconnect_deadline", Builder::disconnect_deadline, &[ms(0), s(3601)]),
         ];
         for (setting, set, values) in settings {
             for wrong in values {
-                let error = set(Watertight::builder(), *wrong)
-                    .install()
-                    .expect_err("out of bounds");
+                let error = set(Watertight::builder(), *wrong).install().expect_err("out of bounds");
                 assert!(
                     matches!(&error, InstallError::OutOfBounds { name, value, .. } if *name == setting && value == wrong),
                     "{setting} = {wrong:?}: {error:?}"
                 );
                 let text = error.to_string();
-                assert!(
-                    text.contains(setting) && text.contains(&format!("{wrong:?}")),
-                    "{text}"
-                );
+                assert!(text.contains(setting) && text.contains(&format!("{wrong:?}")), "{text}");
             }
         }
-        let error = Watertight::builder()
-            .storm_limit(0)
-            .install()
-            .expect_err("out of bounds");
+        let error = Watertight::builder().storm_limit(0).install().expect_err("out of bounds");
         assert!(
             matches!(error, InstallError::NoStormLimit) && error.to_string().contains("storm_limit"),
             "{error}"
@@ -125,11 +96,7 @@ fn out_of_bounds_is_named_and_changes_nothing() {
 
         assert!(installed().is_none());
         panic_once();
-        assert_eq!(
-            calls.load(Ordering::SeqCst),
-            1,
-            "the hook is the one that was there"
-        );
+        assert_eq!(calls.load(Ordering::SeqCst), 1, "the hook is the one that was there");
 
         // The bounds themselves are allowed, and a failed attempt does not stand in the way of a later one.
         let at_the_bounds = Watertight::builder()
@@ -140,10 +107,7 @@ fn out_of_bounds_is_named_and_changes_nothing() {
             .disconnect_cleanup(ms(60_000))
             .disconnect_deadline(ms(1))
             .storm_limit(1);
-        at_the_bounds
-            .sink(CaptureSink::new())
-            .install()
-            .expect("within bounds");
+        at_the_bounds.sink(CaptureSink::new()).install().expect("within bounds");
         panic_once();
         assert_eq!(calls.load(Ordering::SeqCst), 1, "replaced now");
     });
@@ -154,22 +118,14 @@ fn out_of_bounds_is_named_and_changes_nothing() {
 fn ensure_installed_installs_the_defaults_once() {
     in_child("ensure_installed_installs_the_defaults_once", &[], || {
         assert!(installed().is_none());
-        let threads: Vec<_> = (0..8)
-            .map(|_| std::thread::spawn(|| ensure_installed().stats().panics))
-            .collect();
+        let threads: Vec<_> =
+            (0..8).map(|_| std::thread::spawn(|| ensure_installed().stats().panics)).collect();
         for thread in threads {
             assert_eq!(thread.join().expect("no panic"), 0);
         }
         panic_once();
-        assert_eq!(
-            ensure_installed().stats().panics,
-            1,
-            "all of them are the one that is installed"
-        );
-        assert!(matches!(
-            Watertight::builder().install(),
-            Err(InstallError::AlreadyInstalled)
-        ));
+        assert_eq!(ensure_installed().stats().panics, 1, "all of them are the one that is installed");
+        assert!(matches!(Watertight::builder().install(), Err(InstallError::AlreadyInstalled)));
     });
 }
 
@@ -178,9 +134,7 @@ fn ensure_installed_installs_the_defaults_once() {
 fn ensure_installed_keeps_what_there_is() {
     in_child("ensure_installed_keeps_what_there_is", &[], || {
         let sink = CaptureSink::new();
-        let watertight = Watertight::builder()
-            .sink(sink.clone())
-            .retry_after(Duration::from_secs(7));
+        let watertight = Watertight::builder().sink(sink.clone()).retry_after(Duration::from_secs(7));
         watertight.install().expect("nothing is installed");
         assert_eq!(ensure_installed().retry_after(), Duration::from_secs(7));
         panic_once();
@@ -194,9 +148,7 @@ fn a_chained_hook_runs_after_ours() {
     in_child("a_chained_hook_runs_after_ours", &[], || {
         let calls = set_counting_hook();
         let sink = CaptureSink::new();
-        let builder = Watertight::builder()
-            .previous_hook(PreviousHook::Chain)
-            .sink(sink.clone());
+        let builder = Watertight::builder().previous_hook(PreviousHook::Chain).sink(sink.clone());
         builder.install().expect("nothing is installed");
         for _ in 0..3 {
             panic_once();
@@ -207,21 +159,20 @@ fn a_chained_hook_runs_after_ours() {
     });
 }
 
-/// Would reveal that the default hook still prints: 2,000 panics a second of it are felt by everyone.
+/// Would reveal that the default hook still prints: 2,000 panics a second of it are felt by everyone. And a warning
+/// about `panic = "abort"` that cries wolf.
 #[test]
 fn a_replaced_hook_is_silent() {
     let written = in_child("a_replaced_hook_is_silent", &[("RUST_BACKTRACE", "1")], || {
         let calls = set_counting_hook();
         let sink = CaptureSink::new();
-        Watertight::builder()
-            .sink(sink.clone())
-            .install()
-            .expect("nothing is installed");
+        Watertight::builder().sink(sink.clone()).install().expect("nothing is installed");
         panic_once();
         common::the_incident(&sink, "expected");
         assert_eq!(calls.load(Ordering::SeqCst), 0);
     });
     if let Some(written) = written {
         assert!(!written.err.contains("panicked at"), "{}", written.err);
+        assert!(!written.err.contains("abort"), "{}", written.err);
     }
 }

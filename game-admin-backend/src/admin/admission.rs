@@ -9,8 +9,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use axum::http::{HeaderMap, Uri, header};
 use serde_json::Value;
-use socketioxide::extract::{SocketRef, State, TryData};
 use tracing::warn;
+use watertight_socketioxide::extract::{SocketRef, State, TryData};
 
 use crate::{Shared, namespaces::peer, settings::Secret};
 
@@ -43,14 +43,7 @@ pub async fn admit(
 ) -> Result<(), Refusal> {
     let request = socket.req_parts();
     let token = shared.settings.admin.token.as_ref();
-    decide(
-        token,
-        auth.ok().as_ref(),
-        peer(&socket),
-        &request.headers,
-        &request.uri,
-    )
-    .inspect_err(|refusal| {
+    decide(token, auth.ok().as_ref(), peer(&socket), &request.headers, &request.uri).inspect_err(|refusal| {
         warn!(socket_id = %socket.id, peer = ?peer(&socket), "an operator is refused: {refusal}");
     })
 }
@@ -74,15 +67,9 @@ fn decide(
     uri: &Uri,
 ) -> Result<(), Refusal> {
     if let Some(token) = token {
-        let attempt = auth
-            .and_then(|auth| auth.get("token"))
-            .and_then(Value::as_str)
-            .ok_or(Refusal::TokenMissing)?;
-        return if token.matches(attempt) {
-            Ok(())
-        } else {
-            Err(Refusal::TokenWrong)
-        };
+        let attempt =
+            auth.and_then(|auth| auth.get("token")).and_then(Value::as_str).ok_or(Refusal::TokenMissing)?;
+        return if token.matches(attempt) { Ok(()) } else { Err(Refusal::TokenWrong) };
     }
     if !peer.is_some_and(|peer| is_local(peer.ip())) {
         return Err(Refusal::NotLocal);
@@ -96,11 +83,7 @@ fn decide(
         host.is_some_and(|host| is_local_name(host.host()))
     });
     let target = uri.host().map(is_local_name);
-    if origins.chain(hosts).chain(target).all(|local| local) {
-        Ok(())
-    } else {
-        Err(Refusal::ForeignPage)
-    }
+    if origins.chain(hosts).chain(target).all(|local| local) { Ok(()) } else { Err(Refusal::ForeignPage) }
 }
 
 fn is_local(address: IpAddr) -> bool {
@@ -122,44 +105,22 @@ mod tests {
 
     fn with_token(auth: Option<Value>) -> Result<(), Refusal> {
         let token = Secret::new("open sesame");
-        decide(
-            Some(&token),
-            auth.as_ref(),
-            ELSEWHERE.parse().ok(),
-            &HeaderMap::new(),
-            &Uri::default(),
-        )
+        decide(Some(&token), auth.as_ref(), ELSEWHERE.parse().ok(), &HeaderMap::new(), &Uri::default())
     }
 
     fn without_token(peer: Option<&str>, headers: &[(header::HeaderName, &str)]) -> Result<(), Refusal> {
-        let headers = headers
-            .iter()
-            .map(|(name, value)| (name.clone(), value.parse().expect("a header")))
-            .collect();
+        let headers =
+            headers.iter().map(|(name, value)| (name.clone(), value.parse().expect("a header"))).collect();
         let peer = peer.map(|peer| peer.parse().expect("an address"));
-        decide(
-            None,
-            Some(&json!({"token": "any"})),
-            peer,
-            &headers,
-            &Uri::default(),
-        )
+        decide(None, Some(&json!({"token": "any"})), peer, &headers, &Uri::default())
     }
 
     #[test]
     fn a_token_opens_from_anywhere_and_nothing_else_does() {
         assert_eq!(with_token(Some(json!({"token": "open sesame"}))), Ok(()));
-        assert_eq!(
-            with_token(Some(json!({"token": "open sesam"}))),
-            Err(Refusal::TokenWrong)
-        );
+        assert_eq!(with_token(Some(json!({"token": "open sesam"}))), Err(Refusal::TokenWrong));
         assert_eq!(with_token(Some(json!({"token": ""}))), Err(Refusal::TokenWrong));
-        for missing in [
-            None,
-            Some(json!({})),
-            Some(json!({"token": 5})),
-            Some(json!("open sesame")),
-        ] {
+        for missing in [None, Some(json!({})), Some(json!({"token": 5})), Some(json!("open sesame"))] {
             assert_eq!(with_token(missing), Err(Refusal::TokenMissing));
         }
     }
@@ -167,13 +128,7 @@ mod tests {
     #[test]
     fn a_local_client_needs_the_token_too_if_there_is_one() {
         let token = Secret::new("open sesame");
-        let decision = decide(
-            Some(&token),
-            None,
-            HERE.parse().ok(),
-            &HeaderMap::new(),
-            &Uri::default(),
-        );
+        let decision = decide(Some(&token), None, HERE.parse().ok(), &HeaderMap::new(), &Uri::default());
         assert_eq!(decision, Err(Refusal::TokenMissing));
     }
 
@@ -182,17 +137,8 @@ mod tests {
         for here in [HERE, "127.8.8.8:1", "[::1]:5000", "[::ffff:127.0.0.1]:5000"] {
             assert_eq!(without_token(Some(here), &[]), Ok(()), "{here}");
         }
-        for elsewhere in [
-            Some(ELSEWHERE),
-            Some("[::ffff:10.0.0.1]:1"),
-            Some("0.0.0.0:1"),
-            None,
-        ] {
-            assert_eq!(
-                without_token(elsewhere, &[]),
-                Err(Refusal::NotLocal),
-                "{elsewhere:?}"
-            );
+        for elsewhere in [Some(ELSEWHERE), Some("[::ffff:10.0.0.1]:1"), Some("0.0.0.0:1"), None] {
+            assert_eq!(without_token(elsewhere, &[]), Err(Refusal::NotLocal), "{elsewhere:?}");
         }
     }
 
@@ -206,11 +152,7 @@ mod tests {
             (header::HOST, "evil.example:3002"),
             (header::HOST, "127.0.0.1.evil.example"),
         ] {
-            assert_eq!(
-                without_token(Some(HERE), &[(name, value)]),
-                Err(Refusal::ForeignPage),
-                "{value}"
-            );
+            assert_eq!(without_token(Some(HERE), &[(name, value)]), Err(Refusal::ForeignPage), "{value}");
         }
         for (origin, host) in [
             ("http://localhost:3002", "localhost:3002"),

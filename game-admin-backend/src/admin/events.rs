@@ -1,8 +1,11 @@
 //! The events of operators.
 
+use std::sync::Arc;
+
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use tracing::{debug, info};
+use watertight::Incident;
 
 use crate::{
     managers::{DisconnectError, connection::ConnectionInfo},
@@ -50,6 +53,21 @@ pub(super) struct Listing {
     total: usize,
 }
 
+/// Payload of `incidents`.
+#[derive(Debug, Deserialize, Validate)]
+pub(super) struct Incidents {
+    #[garde(range(min = 1, max = 1000))]
+    #[serde(default)]
+    limit: Option<usize>,
+}
+
+/// Answer to `incidents`.
+#[derive(Debug, Serialize)]
+pub(super) struct IncidentListing {
+    incidents: Vec<Arc<Incident>>,
+    recovering: bool,
+}
+
 /// Answer to `kick` and `mark`.
 #[derive(Debug, Serialize)]
 pub(super) struct Done {
@@ -58,14 +76,15 @@ pub(super) struct Done {
 
 pub(super) async fn list(mut call: Call) -> Result<Listing, Failure> {
     let List { after, limit } = call.read_optional()?;
-    let sockets = call
-        .shared
-        .connections
-        .page(after.as_deref(), limit.unwrap_or(1000));
-    Ok(Listing {
-        sockets,
-        total: call.shared.connections.count(),
-    })
+    let sockets = call.shared.connections.page(after.as_deref(), limit.unwrap_or(1000));
+    Ok(Listing { sockets, total: call.shared.connections.count() })
+}
+
+pub(super) async fn incidents(mut call: Call) -> Result<IncidentListing, Failure> {
+    let Incidents { limit } = call.read_optional()?;
+    let mut incidents = call.shared.incidents.latest();
+    incidents.truncate(limit.unwrap_or(100));
+    Ok(IncidentListing { incidents, recovering: watertight::ensure_installed().is_recovering() })
 }
 
 pub(super) async fn kick(mut call: Call) -> Result<Done, Failure> {
@@ -80,10 +99,7 @@ pub(super) async fn mark(mut call: Call) -> Result<Done, Failure> {
     let Target { id, reason } = call.read()?;
     let reason = reason.as_deref().unwrap_or("marked by an operator");
     info!(operator = %call.socket.id, socket_id = id, reason, "an operator marks a socket as problematic");
-    call.shared
-        .connections
-        .mark_problematic_socket(&id, reason)
-        .map_err(failure)?;
+    call.shared.connections.mark_problematic_socket(&id, reason).map_err(failure)?;
     Ok(Done { id })
 }
 
@@ -127,11 +143,7 @@ mod tests {
             (json!({"limit": 0}), false),
             (json!({"limit": -1}), false),
         ] {
-            assert_eq!(
-                payload::read::<List, String>(Ok(payload.clone())).is_ok(),
-                right,
-                "{payload}"
-            );
+            assert_eq!(payload::read::<List, String>(Ok(payload.clone())).is_ok(), right, "{payload}");
         }
     }
 
@@ -146,11 +158,7 @@ mod tests {
             (json!({"id": "a", "reason": "spam\nINFO all is well"}), false),
             (json!({"id": "a", "reason": "x".repeat(201)}), false),
         ] {
-            assert_eq!(
-                payload::read::<Target, String>(Ok(payload.clone())).is_ok(),
-                right,
-                "{payload}"
-            );
+            assert_eq!(payload::read::<Target, String>(Ok(payload.clone())).is_ok(), right, "{payload}");
         }
     }
 

@@ -5,6 +5,7 @@
 //! | `list` | `{after?, limit?}` or nothing | `sockets, total`, sorted by id; `after` continues behind an id |
 //! | `kick` | `{id, reason?}` | `id` |
 //! | `mark` | `{id, reason?}` | `id` |
+//! | `incidents` | `{limit?}` or nothing | `incidents`, latest first; `recovering` |
 //! | `announce` | `{text, room?}` | nothing; players get `announcement {text, room?}` |
 //!
 //! Who may enter is decided by [`admission`].
@@ -12,11 +13,11 @@
 pub mod admission;
 mod events;
 
-use socketioxide::{
+use tracing::info;
+use watertight_socketioxide::{
     extract::{SocketRef, State},
     socket::DisconnectReason,
 };
-use tracing::info;
 
 use crate::{
     Shared,
@@ -31,6 +32,7 @@ pub async fn connect(socket: SocketRef, State(shared): State<Shared>) {
     socket.on("list", ordered(events::list));
     socket.on("kick", ordered(events::kick));
     socket.on("mark", ordered(events::mark));
+    socket.on("incidents", ordered(events::incidents));
     socket.on("announce", ordered(events::announce));
     socket.on_fallback(unknown_event);
     socket.on_disconnect(disconnect);

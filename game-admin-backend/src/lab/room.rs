@@ -28,13 +28,16 @@ pub(super) fn register(socket: &SocketRef) {
         ack.send(&[&data]).ok();
         ready(())
     });
-    socket.on("room_msg", |socket: SocketRef, Data(message): Data<RoomMessage>, ack: AckSender| -> Ready<()> {
-        let RoomMessage { room, data } = message;
-        // With the local adapter a broadcast is done at once.
-        let sent = socket.within(room).emit("room_msg", &[&data]).now_or_never();
-        ack.send(&sent.is_some_and(|sent| sent.is_ok())).ok();
-        ready(())
-    });
+    socket.on(
+        "room_msg",
+        |socket: SocketRef, Data(message): Data<RoomMessage>, ack: AckSender| -> Ready<()> {
+            let RoomMessage { room, data } = message;
+            // With the local adapter a broadcast is done at once.
+            let sent = socket.within(room).emit("room_msg", &[&data]).now_or_never();
+            ack.send(&sent.is_some_and(|sent| sent.is_ok())).ok();
+            ready(())
+        },
+    );
     socket.on("join", async |socket: SocketRef, Data::<String>(room), ack: AckSender| {
         socket.join(room.clone());
         ack.send(&room).ok();

@@ -90,11 +90,7 @@ impl ConnectionManager {
 
     /// An empty list with room for `capacity` connections. Nothing is allocated in advance.
     pub fn with_capacity(capacity: usize, disconnector: Arc<dyn Disconnector>) -> Self {
-        Self {
-            connections: Mutex::default(),
-            capacity,
-            disconnector,
-        }
+        Self { connections: Mutex::default(), capacity, disconnector }
     }
 
     /// Notes that a socket has entered a namespace.
@@ -108,9 +104,7 @@ impl ConnectionManager {
         let connection = match connections.entry(socket_id.to_owned()) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(_) if count >= self.capacity => {
-                return Err(Full {
-                    capacity: self.capacity,
-                });
+                return Err(Full { capacity: self.capacity });
             }
             Entry::Vacant(entry) => entry.insert(Connection {
                 peer,
@@ -161,9 +155,8 @@ impl ConnectionManager {
     /// Notes that a socket has left a room.
     pub fn left(&self, socket_id: &str, namespace: &str, room: &str) {
         let mut connections = self.connections.lock();
-        let rooms = connections
-            .get_mut(socket_id)
-            .and_then(|connection| connection.namespaces.get_mut(namespace));
+        let rooms =
+            connections.get_mut(socket_id).and_then(|connection| connection.namespaces.get_mut(namespace));
         if let Some(rooms) = rooms {
             rooms.remove(room);
         }
@@ -186,26 +179,19 @@ impl ConnectionManager {
             first
         };
         if first {
-            warn!(
-                socket_id,
-                reason, "⚠️ Marking socket {socket_id} as problematic for disconnection"
-            );
+            warn!(socket_id, reason, "⚠️ Marking socket {socket_id} as problematic for disconnection");
             error!(
                 socket_id,
                 reason, "🔌 Socket {socket_id} marked for disconnection due to problematic behavior"
             );
         }
-        self.disconnector
-            .disconnect(socket_id, Cause::Problematic, reason)
+        self.disconnector.disconnect(socket_id, Cause::Problematic, reason)
     }
 
     /// Whether a socket is marked as problematic and still connected.
     #[must_use]
     pub fn should_disconnect_socket(&self, socket_id: &str) -> bool {
-        self.connections
-            .lock()
-            .get(socket_id)
-            .is_some_and(|connection| connection.mark.is_some())
+        self.connections.lock().get(socket_id).is_some_and(|connection| connection.mark.is_some())
     }
 
     /// Disconnects a socket because an operator says so, for a reason that its client is told.
@@ -217,8 +203,7 @@ impl ConnectionManager {
         if !self.connections.lock().contains_key(socket_id) {
             return Err(unknown(socket_id));
         }
-        self.disconnector
-            .disconnect(socket_id, Cause::Kicked, cut(reason))
+        self.disconnector.disconnect(socket_id, Cause::Kicked, cut(reason))
     }
 
     /// All connections, sorted by id.
@@ -248,12 +233,7 @@ impl ConnectionManager {
 
 impl Connection {
     fn info(&self, id: &str) -> ConnectionInfo {
-        let Self {
-            peer,
-            since,
-            namespaces,
-            mark,
-        } = self;
+        let Self { peer, since, namespaces, mark } = self;
         let since = since.duration_since(UNIX_EPOCH).unwrap_or_default();
         let rooms: BTreeSet<&String> = namespaces.values().flatten().collect();
         ConnectionInfo {
@@ -268,16 +248,11 @@ impl Connection {
 }
 
 fn unknown(socket_id: &str) -> DisconnectError {
-    DisconnectError::NotConnected {
-        socket_id: socket_id.to_owned(),
-    }
+    DisconnectError::NotConnected { socket_id: socket_id.to_owned() }
 }
 
 fn cut(reason: &str) -> &str {
-    reason
-        .char_indices()
-        .nth(LONGEST_REASON)
-        .map_or(reason, |(end, _)| &reason[..end])
+    reason.char_indices().nth(LONGEST_REASON).map_or(reason, |(end, _)| &reason[..end])
 }
 
 #[cfg(test)]

@@ -10,9 +10,7 @@ struct Witness {
 
 impl Disconnector for Witness {
     fn disconnect(&self, socket_id: &str, cause: Cause, reason: &str) -> Result<(), DisconnectError> {
-        self.asked
-            .lock()
-            .push((socket_id.to_owned(), cause, reason.to_owned()));
+        self.asked.lock().push((socket_id.to_owned(), cause, reason.to_owned()));
         if self.stuck {
             return Err(DisconnectError::Stuck {
                 socket_id: socket_id.to_owned(),
@@ -33,9 +31,7 @@ fn a_connection_is_listed_with_its_namespaces_and_rooms() {
     let (_, manager) = manager();
     let peer = "10.0.0.1:5000".parse().ok();
     manager.connected("b", "/", peer).expect("there is room");
-    manager
-        .connected("b", "/admin", peer)
-        .expect("it is the same connection");
+    manager.connected("b", "/admin", peer).expect("it is the same connection");
     manager.connected("a", "/", None).expect("there is room");
     assert_eq!(manager.joins("b", "/", "lobby"), Ok(true));
     assert_eq!(manager.joins("b", "/", "arena"), Ok(true));
@@ -43,10 +39,7 @@ fn a_connection_is_listed_with_its_namespaces_and_rooms() {
     manager.left("b", "/", "lobby");
 
     let list = manager.list();
-    assert_eq!(
-        list.iter().map(|info| info.id.as_str()).collect::<Vec<_>>(),
-        ["a", "b"]
-    );
+    assert_eq!(list.iter().map(|info| info.id.as_str()).collect::<Vec<_>>(), ["a", "b"]);
     assert_eq!(list[1].namespaces, ["/", "/admin"]);
     assert_eq!(list[1].rooms, ["arena"]);
     assert_eq!(list[1].peer, peer);
@@ -79,10 +72,7 @@ fn a_socket_is_in_a_bounded_number_of_rooms() {
     for room in 0..ConnectionManager::MAX_ROOMS {
         assert_eq!(manager.joins("a", "/", &room.to_string()), Ok(true));
     }
-    assert_eq!(
-        manager.joins("a", "/", "one more"),
-        Err(JoinRefusal::TooManyRooms)
-    );
+    assert_eq!(manager.joins("a", "/", "one more"), Err(JoinRefusal::TooManyRooms));
     assert_eq!(manager.joins("a", "/", "0"), Ok(false));
     manager.left("a", "/", "0");
     assert_eq!(manager.joins("a", "/", "one more"), Ok(true));
@@ -107,16 +97,11 @@ fn only_a_marked_socket_should_be_disconnected_and_is() {
     manager.connected("b", "/", None).expect("there is room");
     assert!(!manager.should_disconnect_socket("a"));
 
-    manager
-        .mark_problematic_socket("a", "floods")
-        .expect("it is connected");
+    manager.mark_problematic_socket("a", "floods").expect("it is connected");
     assert!(manager.should_disconnect_socket("a"));
     assert!(!manager.should_disconnect_socket("b"));
     assert_eq!(manager.list()[0].problematic.as_deref(), Some("floods"));
-    assert_eq!(
-        *witness.asked.lock(),
-        [("a".to_owned(), Cause::Problematic, "floods".to_owned())]
-    );
+    assert_eq!(*witness.asked.lock(), [("a".to_owned(), Cause::Problematic, "floods".to_owned())]);
 
     manager.disconnected("a", "/");
     assert!(!manager.should_disconnect_socket("a"));
@@ -124,17 +109,12 @@ fn only_a_marked_socket_should_be_disconnected_and_is() {
 
 #[test]
 fn a_mark_logs_two_lines_once_and_retries_the_disconnection() {
-    let witness = Arc::new(Witness {
-        stuck: true,
-        ..Witness::default()
-    });
+    let witness = Arc::new(Witness { stuck: true, ..Witness::default() });
     let manager = ConnectionManager::new(witness.clone());
     manager.connected("a", "/", None).expect("there is room");
     let log = capture(LogFormat::Human, || {
         for _ in 0..2 {
-            let error = manager
-                .mark_problematic_socket("a", "floods")
-                .expect_err("it is stuck");
+            let error = manager.mark_problematic_socket("a", "floods").expect_err("it is stuck");
             assert_eq!(error.to_string(), "socket a cannot be disconnected: full");
         }
     });
@@ -154,9 +134,7 @@ fn a_mark_logs_two_lines_once_and_retries_the_disconnection() {
 #[test]
 fn an_unknown_socket_cannot_be_marked_or_kicked() {
     let (witness, manager) = manager();
-    let error = Err(DisconnectError::NotConnected {
-        socket_id: "x".to_owned(),
-    });
+    let error = Err(DisconnectError::NotConnected { socket_id: "x".to_owned() });
     assert_eq!(manager.mark_problematic_socket("x", ""), error);
     assert_eq!(manager.kick("x", ""), error);
     assert!(!manager.should_disconnect_socket("x"));

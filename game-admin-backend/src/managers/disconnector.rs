@@ -1,10 +1,8 @@
 //! How one connection is ended.
 
-use std::sync::OnceLock;
+use std::time::Duration;
 
-use serde_json::json;
-use socketioxide::{SocketIo, extract::SocketRef, socket::Sid};
-use tracing::{debug, error, info};
+use watertight::{Notice, Registry, SealMode};
 
 /// Why a connection is ended on purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +35,7 @@ pub enum DisconnectError {
         /// The connection that was meant.
         socket_id: String,
     },
-    /// The connection is there and refuses to go.
+    /// The connection is there and cannot be ended now.
     #[error("socket {socket_id} cannot be disconnected: {detail}")]
     Stuck {
         /// The connection that was meant.
@@ -59,64 +57,25 @@ pub trait Disconnector: Send + Sync + 'static {
     fn disconnect(&self, socket_id: &str, cause: Cause, reason: &str) -> Result<(), DisconnectError>;
 }
 
-/// Ends a connection politely: the event `incident {code, message, retry}`, then a disconnect packet in each namespace.
-///
-/// What it cannot end is a connection whose send buffer is full: the disconnect packet finds no place in it.
-#[derive(Default)]
-pub struct PoliteDisconnector {
-    io: OnceLock<SocketIo>,
-}
+/// Ends a connection by sealing its compartment: the event `incident {id, code, message, retry, retryAfterMs}`, then the
+/// end of its transport, also of one that does not read. A kicked client is sent a disconnect packet as well, after which
+/// the official client does not come back by itself.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SealingDisconnector;
 
-impl PoliteDisconnector {
-    /// Says which server's connections to end. Before this, no connection is found. Only the first call counts.
-    pub fn attach(&self, io: SocketIo) {
-        _ = self.io.set(io);
-    }
-
-    fn sockets(&self, id: Sid) -> Vec<SocketRef> {
-        self.io
-            .get()
-            .map(|io| io.nsps())
-            .into_iter()
-            .flatten()
-            .filter_map(|namespace| namespace.get_socket(id))
-            .collect()
-    }
-}
-
-impl Disconnector for PoliteDisconnector {
+impl Disconnector for SealingDisconnector {
     fn disconnect(&self, socket_id: &str, cause: Cause, reason: &str) -> Result<(), DisconnectError> {
-        let not_connected = || DisconnectError::NotConnected {
-            socket_id: socket_id.to_owned(),
+        let compartment = Registry::global()
+            .by_session(socket_id)
+            .ok_or_else(|| DisconnectError::NotConnected { socket_id: socket_id.to_owned() })?;
+        let watertight = watertight::ensure_installed();
+        let mode = match cause {
+            Cause::Problematic => SealMode::Disconnect,
+            Cause::Kicked => SealMode::Expel,
         };
-        let id: Sid = socket_id.parse().map_err(|_| not_connected())?;
-        let sockets = self.sockets(id);
-        if sockets.is_empty() {
-            return Err(not_connected());
-        }
-
-        if cause == Cause::Problematic {
-            error!(
-                socket_id,
-                reason, "🔌 Disconnecting problematic socket: {socket_id}"
-            );
-        }
-        let notice = json!({ "code": cause.code(), "message": reason, "retry": false });
-        for socket in sockets {
-            if let Err(error) = socket.emit("incident", &notice) {
-                debug!(socket_id, %error, "the client cannot be told why it is disconnected");
-            }
-            socket.disconnect().map_err(|error| DisconnectError::Stuck {
-                socket_id: socket_id.to_owned(),
-                detail: error.to_string(),
-            })?;
-        }
-        if cause == Cause::Problematic {
-            info!(
-                socket_id,
-                "✅ Successfully disconnected problematic socket: {socket_id}"
-            );
-        }
+        let notice = Notice::new(cause.code(), reason).retry(false, Duration::ZERO);
+        // What becomes of it is in the log: the recovery reports every seal.
+        drop(watertight.seal(&compartment, notice, mode));
         Ok(())
     }
 }

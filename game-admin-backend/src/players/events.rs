@@ -1,11 +1,11 @@
 //! The events of players.
 
 use serde::Serialize;
-use socketioxide::{
+use tracing::debug;
+use watertight_socketioxide::{
     extract::{SocketRef, State},
     socket::DisconnectReason,
 };
-use tracing::debug;
 
 use super::{
     NAMESPACE,
@@ -21,14 +21,13 @@ use crate::{
 
 pub(super) async fn join(mut call: Call) -> Result<Joined, Failure> {
     let Join { room, name } = call.read()?;
-    let is_new = call
-        .shared
-        .connections
-        .joins(call.socket.id.as_str(), NAMESPACE, &room)
-        .map_err(|refusal| match refusal {
-            JoinRefusal::NotConnected => closing(),
-            JoinRefusal::TooManyRooms => {
-                Failure::new(Code::TooManyRooms, refusal.to_string()).in_field("room")
+    let is_new =
+        call.shared.connections.joins(call.socket.id.as_str(), NAMESPACE, &room).map_err(|refusal| {
+            match refusal {
+                JoinRefusal::NotConnected => closing(),
+                JoinRefusal::TooManyRooms => {
+                    Failure::new(Code::TooManyRooms, refusal.to_string()).in_field("room")
+                }
             }
         })?;
     let mut player = Player::of(&call.socket);
@@ -46,27 +45,17 @@ pub(super) async fn join(mut call: Call) -> Result<Joined, Failure> {
     }
     let members = members::members(&call.socket, &room);
     if is_new {
-        let presence = Presence {
-            room: &room,
-            change: Change::Joined(&player),
-            players: members.players,
-        };
+        let presence = Presence { room: &room, change: Change::Joined(&player), players: members.players };
         tell_others(&call.socket, &room, "presence", &presence).await;
     }
-    Ok(Joined {
-        room,
-        player,
-        members,
-    })
+    Ok(Joined { room, player, members })
 }
 
 pub(super) async fn leave(mut call: Call) -> Result<Done, Failure> {
     let InRoom { room } = call.read()?;
     must_be_in(&call.socket, &room)?;
     call.socket.leave(room.clone());
-    call.shared
-        .connections
-        .left(call.socket.id.as_str(), NAMESPACE, &room);
+    call.shared.connections.left(call.socket.id.as_str(), NAMESPACE, &room);
     tell_of_leaving(&call.socket, &room).await;
     Ok(Done { room })
 }
@@ -74,11 +63,7 @@ pub(super) async fn leave(mut call: Call) -> Result<Done, Failure> {
 pub(super) async fn chat(mut call: Call) -> Result<Done, Failure> {
     let Chat { room, text } = call.read()?;
     must_be_in(&call.socket, &room)?;
-    let said = Said {
-        room: &room,
-        player: &Player::of(&call.socket),
-        text: &text,
-    };
+    let said = Said { room: &room, player: &Player::of(&call.socket), text: &text };
     tell_others(&call.socket, &room, "chat", &said).await;
     Ok(Done { room })
 }
@@ -86,12 +71,7 @@ pub(super) async fn chat(mut call: Call) -> Result<Done, Failure> {
 pub(super) async fn movement(mut call: Call) -> Result<Done, Failure> {
     let Move { room, x, y } = call.read()?;
     must_be_in(&call.socket, &room)?;
-    let moved = Moved {
-        room: &room,
-        player: &Player::of(&call.socket),
-        x,
-        y,
-    };
+    let moved = Moved { room: &room, player: &Player::of(&call.socket), x, y };
     tell_others(&call.socket, &room, "move", &moved).await;
     Ok(Done { room })
 }
@@ -126,11 +106,7 @@ fn must_be_in(socket: &SocketRef, room: &str) -> Result<(), Failure> {
 async fn tell_of_leaving(socket: &SocketRef, room: &str) {
     let player = Player::of(socket);
     let players = members::others(socket, room);
-    let presence = Presence {
-        room,
-        change: Change::Left(&player),
-        players,
-    };
+    let presence = Presence { room, change: Change::Left(&player), players };
     tell_others(socket, room, "presence", &presence).await;
 }
 

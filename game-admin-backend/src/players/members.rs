@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
-use socketioxide::socket::Socket;
+use watertight_socketioxide::socket::Socket;
 
 /// How many members of a room are listed.
 pub const MAX_MEMBERS: usize = 100;
@@ -26,10 +26,7 @@ impl Player {
     pub fn new() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self {
-            id,
-            name: format!("player-{id}"),
-        }
+        Self { id, name: format!("player-{id}") }
     }
 
     /// The player behind a socket of the namespace.
@@ -56,12 +53,8 @@ pub struct Members {
 /// The players in a room of the socket's namespace.
 #[must_use]
 pub fn members(socket: &Socket, room: &str) -> Members {
-    let mut members: Vec<Player> = socket
-        .within(room.to_owned())
-        .sockets()
-        .iter()
-        .map(|socket| Player::of(socket))
-        .collect();
+    let mut members: Vec<Player> =
+        socket.within(room.to_owned()).sockets().iter().map(|socket| Player::of(socket)).collect();
     let players = members.len();
     members.sort_unstable_by_key(|player| player.id);
     members.truncate(MAX_MEMBERS);

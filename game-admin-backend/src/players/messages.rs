@@ -140,10 +140,7 @@ mod tests {
                 "{wrong:?}"
             );
         }
-        assert_eq!(
-            failure::<Join>(json!({"room": "a", "name": 5})),
-            (Code::Malformed, "name".to_owned())
-        );
+        assert_eq!(failure::<Join>(json!({"room": "a", "name": 5})), (Code::Malformed, "name".to_owned()));
     }
 
     #[test]
@@ -155,44 +152,25 @@ mod tests {
                 (Code::Invalid, "text".to_owned())
             );
         }
-        assert_eq!(
-            failure::<Chat>(json!({"room": "a"})),
-            (Code::Malformed, "text".to_owned())
-        );
-        assert_eq!(
-            failure::<Chat>(json!({"room": "a b", "text": "x"})),
-            (Code::Invalid, "room".to_owned())
-        );
+        assert_eq!(failure::<Chat>(json!({"room": "a"})), (Code::Malformed, "text".to_owned()));
+        assert_eq!(failure::<Chat>(json!({"room": "a b", "text": "x"})), (Code::Invalid, "room".to_owned()));
     }
 
     #[test]
     fn a_move_has_bounded_coordinates() {
         assert!(accepted::<Move>(json!({"room": "a", "x": 1, "y": -1e6})));
-        assert_eq!(
-            failure::<Move>(json!({"room": "a", "x": 1, "y": 1e7})),
-            (Code::Invalid, "y".to_owned())
-        );
+        assert_eq!(failure::<Move>(json!({"room": "a", "x": 1, "y": 1e7})), (Code::Invalid, "y".to_owned()));
         assert_eq!(
             failure::<Move>(json!({"room": "a", "x": null, "y": 1})),
             (Code::Malformed, "x".to_owned())
         );
-        assert_eq!(
-            failure::<Move>(json!({"room": "a", "y": 1})),
-            (Code::Malformed, "x".to_owned())
-        );
+        assert_eq!(failure::<Move>(json!({"room": "a", "y": 1})), (Code::Malformed, "x".to_owned()));
     }
 
     #[test]
     fn presence_says_who_came_or_went() {
-        let player = Player {
-            id: 7,
-            name: "Ada".to_owned(),
-        };
-        let presence = Presence {
-            room: "a",
-            change: Change::Left(&player),
-            players: 2,
-        };
+        let player = Player { id: 7, name: "Ada".to_owned() };
+        let presence = Presence { room: "a", change: Change::Left(&player), players: 2 };
         assert_eq!(
             serde_json::to_value(presence).expect("serializes"),
             json!({"room": "a", "left": {"id": 7, "name": "Ada"}, "players": 2})

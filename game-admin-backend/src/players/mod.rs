@@ -16,8 +16,8 @@ mod events;
 pub mod members;
 mod messages;
 
-use socketioxide::extract::{SocketRef, State};
 use tracing::debug;
+use watertight_socketioxide::extract::{SocketRef, State};
 
 use crate::{
     Shared,

@@ -59,11 +59,7 @@ impl Kind {
     }
 
     pub(super) const fn bytes(min: u64, max: u64) -> Self {
-        Self::Integer {
-            min,
-            max,
-            unit: "bytes",
-        }
+        Self::Integer { min, max, unit: "bytes" }
     }
 
     pub(super) const fn count(min: u64, max: u64) -> Self {
@@ -147,23 +143,19 @@ impl fmt::Display for Kind {
 
 fn whole_number(value: &Value) -> Option<i128> {
     let number = value.to_num()?;
-    number
-        .to_i128()
-        .or_else(|| number.to_u128().and_then(|number| i128::try_from(number).ok()))
+    number.to_i128().or_else(|| number.to_u128().and_then(|number| i128::try_from(number).ok()))
 }
 
 fn read_address(text: &str) -> Result<Value, Refusal> {
     match text.parse::<SocketAddr>() {
         Ok(address) => Ok(address.to_string().into()),
-        Err(_) if text.starts_with("localhost:") => Err(Refusal::Malformed(
-            "host names are not looked up; localhost is 127.0.0.1".to_owned(),
-        )),
+        Err(_) if text.starts_with("localhost:") => {
+            Err(Refusal::Malformed("host names are not looked up; localhost is 127.0.0.1".to_owned()))
+        }
         Err(_) if text.parse::<std::net::IpAddr>().is_ok() => {
             Err(Refusal::Malformed("the port is missing".to_owned()))
         }
-        Err(_) => Err(Refusal::Malformed(
-            "it is not an IP address with a port".to_owned(),
-        )),
+        Err(_) => Err(Refusal::Malformed("it is not an IP address with a port".to_owned())),
     }
 }
 
@@ -175,10 +167,8 @@ fn read_filter(text: &str) -> Result<Value, Refusal> {
     }
     // The filter reads a lone word that is no level as a target to log at every level. That turns a misspelt level into
     // silence for everything else, so a target must say its level here.
-    let lone_words = text
-        .split(',')
-        .map(str::trim)
-        .filter(|directive| !directive.contains(['=', '[', ']', '}']));
+    let lone_words =
+        text.split(',').map(str::trim).filter(|directive| !directive.contains(['=', '[', ']', '}']));
     for word in lone_words {
         if !LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word)) {
             return Err(Refusal::Malformed(format!("{word:?} is not a level")));
@@ -196,11 +186,9 @@ fn read_events(value: &Value, from_text: bool, max_entries: usize) -> Result<Val
             .iter()
             .map(|entry| entry.as_str().map(str::to_owned).ok_or(Refusal::WrongType))
             .collect::<Result<_, _>>()?,
-        (_, Some(text)) if from_text => text
-            .split(',')
-            .map(|entry| entry.trim().to_owned())
-            .filter(|entry| !entry.is_empty())
-            .collect(),
+        (_, Some(text)) if from_text => {
+            text.split(',').map(|entry| entry.trim().to_owned()).filter(|entry| !entry.is_empty()).collect()
+        }
         _ => return Err(Refusal::WrongType),
     };
     if entries.len() > max_entries {
@@ -281,10 +269,7 @@ mod tests {
 
     #[test]
     fn a_secret_may_look_like_a_number() {
-        let kind = Kind::Secret {
-            min_chars: 8,
-            max_chars: 10,
-        };
+        let kind = Kind::Secret { min_chars: 8, max_chars: 10 };
         assert_eq!(text(kind, "12345678"), Ok("12345678".into()));
         assert_eq!(text(kind, "1234567"), Err(Refusal::OutOfBounds));
         assert_eq!(text(kind, "12345678901"), Err(Refusal::OutOfBounds));
@@ -294,11 +279,9 @@ mod tests {
     #[test]
     fn an_address_has_an_ip_and_a_port() {
         assert_eq!(text(Kind::Address, "[::1]:0"), Ok("[::1]:0".into()));
-        for (wrong, why) in [
-            ("localhost:80", "localhost is 127.0.0.1"),
-            ("127.0.0.1", "port is missing"),
-            ("x", "IP"),
-        ] {
+        for (wrong, why) in
+            [("localhost:80", "localhost is 127.0.0.1"), ("127.0.0.1", "port is missing"), ("x", "IP")]
+        {
             match text(Kind::Address, wrong) {
                 Err(Refusal::Malformed(reason)) => assert!(reason.contains(why), "{reason}"),
                 other => panic!("{wrong}: {other:?}"),
@@ -309,19 +292,11 @@ mod tests {
     /// A lone word that is no level would silence all other targets.
     #[test]
     fn a_misspelt_level_is_refused() {
-        for right in [
-            "info",
-            "WARN",
-            "warn,game_admin_backend=debug",
-            "off,a[b{c=1}]=trace",
-        ] {
+        for right in ["info", "WARN", "warn,game_admin_backend=debug", "off,a[b{c=1}]=trace"] {
             assert_eq!(text(Kind::Filter, right), Ok(right.into()), "{right}");
         }
         for wrong in ["", "inof", "warn,game_admin_backend", "a=loud", "info,"] {
-            assert!(
-                matches!(text(Kind::Filter, wrong), Err(Refusal::Malformed(_))),
-                "{wrong}"
-            );
+            assert!(matches!(text(Kind::Filter, wrong), Err(Refusal::Malformed(_))), "{wrong}");
         }
     }
 

@@ -128,10 +128,7 @@ pub(super) fn read(sources: &Sources, problems: &mut Vec<Problem>) -> Vec<Layer>
 }
 
 fn read_file(sources: &Sources, problems: &mut Vec<Problem>) -> Option<Layer> {
-    let path = sources
-        .file
-        .clone()
-        .unwrap_or_else(|| sources.directory.join(DEFAULT_FILE));
+    let path = sources.file.clone().unwrap_or_else(|| sources.directory.join(DEFAULT_FILE));
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound && sources.file.is_none() => {
@@ -143,10 +140,7 @@ fn read_file(sources: &Sources, problems: &mut Vec<Problem>) -> Option<Layer> {
         }
     };
     match parse_file(&path, &text) {
-        Ok(values) => Some(Layer {
-            origin: Origin::File(path),
-            values,
-        }),
+        Ok(values) => Some(Layer { origin: Origin::File(path), values }),
         Err(problem) => {
             problems.push(problem);
             None
@@ -159,16 +153,10 @@ fn parse_file(path: &Path, text: &str) -> Result<Dict, Problem> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     Toml::from_str(text).map_err(|error| Problem::FileSyntax {
         path: path.to_owned(),
-        place: error
-            .span()
-            .and_then(|span| text.get(..span.start))
-            .map(|before| {
-                let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-                (
-                    before.matches('\n').count() + 1,
-                    before[line_start..].chars().count() + 1,
-                )
-            }),
+        place: error.span().and_then(|span| text.get(..span.start)).map(|before| {
+            let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+            (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+        }),
         // The message alone: the long form quotes the line, which may hold a secret.
         detail: error.message().trim().replace('\n', ", "),
     })
@@ -180,20 +168,20 @@ fn read_environment(variables: &[(OsString, OsString)], problems: &mut Vec<Probl
         let name = name.to_string_lossy();
         let Some(rest) = name.get(..ENVIRONMENT_PREFIX.len()).and_then(|prefix| {
             // Names of variables ignore case on Windows and come as they were first written.
-            prefix
-                .eq_ignore_ascii_case(ENVIRONMENT_PREFIX)
-                .then(|| &name[ENVIRONMENT_PREFIX.len()..])
+            prefix.eq_ignore_ascii_case(ENVIRONMENT_PREFIX).then(|| &name[ENVIRONMENT_PREFIX.len()..])
         }) else {
             continue;
         };
+        // Other programs of the project have variables of their own; what has two underscores means a setting.
+        if !rest.contains("__") {
+            continue;
+        }
         match value.to_str() {
             Some(value) => {
                 let key = rest.to_ascii_lowercase().replace("__", ".");
                 layers.push(Layer::single(Origin::Environment(name.into_owned()), &key, value));
             }
-            None => problems.push(Problem::NotText {
-                variable: name.into_owned(),
-            }),
+            None => problems.push(Problem::NotText { variable: name.into_owned() }),
         }
     }
     layers
@@ -206,9 +194,7 @@ fn read_flags(sources: &Sources, problems: &mut Vec<Problem>) -> Vec<Layer> {
             Some((key, value)) if !key.trim().is_empty() => {
                 given.push(("--set".to_owned(), key.trim().to_owned(), value.to_owned()));
             }
-            _ => problems.push(Problem::SetSyntax {
-                given: assignment.clone(),
-            }),
+            _ => problems.push(Problem::SetSyntax { given: assignment.clone() }),
         }
     }
 

@@ -47,10 +47,8 @@ pub fn load(sources: &Sources) -> Result<Effective, Problems> {
         layer.check_structure(&mut problems);
     }
 
-    let figment = layers.into_iter().fold(
-        Figment::from(Serialized::defaults(Settings::default())),
-        Figment::merge,
-    );
+    let figment =
+        layers.into_iter().fold(Figment::from(Serialized::defaults(Settings::default())), Figment::merge);
     let mut accepted = Vec::new();
     for setting in catalogue() {
         match read_setting(&figment, setting) {
@@ -74,59 +72,30 @@ pub fn load(sources: &Sources) -> Result<Effective, Problems> {
     let settings = typed(&accepted).map_err(|problem| Problems(vec![problem]))?;
     let entries = accepted
         .into_iter()
-        .map(|(setting, value, origin)| Entry {
-            setting,
-            value: listed(setting, &value),
-            origin,
-        })
+        .map(|(setting, value, origin)| Entry { setting, value: listed(setting, &value), origin })
         .collect();
     Ok(Effective { settings, entries })
 }
 
 fn read_setting(figment: &Figment, setting: &'static Setting) -> Result<(Value, Origin), Problem> {
-    let value = figment
-        .find_value(setting.key)
-        .map_err(|error| Problem::Unreadable {
-            detail: error.to_string(),
-        })?;
-    let origin = figment
-        .get_metadata(value.tag())
-        .map_or(Origin::Default, Origin::from_metadata);
+    let value =
+        figment.find_value(setting.key).map_err(|error| Problem::Unreadable { detail: error.to_string() })?;
+    let origin = figment.get_metadata(value.tag()).map_or(Origin::Default, Origin::from_metadata);
     let key = setting.key;
-    let text = if setting.kind.is_secret() {
-        Secret::MASK.to_owned()
-    } else {
-        shown(&value)
-    };
+    let text = if setting.kind.is_secret() { Secret::MASK.to_owned() } else { shown(&value) };
     let allowed = setting.kind.to_string();
     match setting.kind.read(&value, origin.is_text()) {
         Ok(value) => Ok((value, origin)),
-        Err(Refusal::WrongType) => Err(Problem::WrongType {
-            key,
-            value: text,
-            origin,
-            allowed,
-        }),
-        Err(Refusal::OutOfBounds) => Err(Problem::OutOfBounds {
-            key,
-            value: text,
-            origin,
-            allowed,
-        }),
-        Err(Refusal::Malformed(reason)) => Err(Problem::Malformed {
-            key,
-            value: text,
-            origin,
-            reason,
-            allowed,
-        }),
+        Err(Refusal::WrongType) => Err(Problem::WrongType { key, value: text, origin, allowed }),
+        Err(Refusal::OutOfBounds) => Err(Problem::OutOfBounds { key, value: text, origin, allowed }),
+        Err(Refusal::Malformed(reason)) => {
+            Err(Problem::Malformed { key, value: text, origin, reason, allowed })
+        }
     }
 }
 
 fn replace_port(accepted: &mut [(&'static Setting, Value, Origin)], port: u16) {
-    let Some((_, value, origin)) = accepted
-        .iter_mut()
-        .find(|(setting, ..)| setting.key == "server.listen")
+    let Some((_, value, origin)) = accepted.iter_mut().find(|(setting, ..)| setting.key == "server.listen")
     else {
         // The address itself is wrong and already a problem.
         return;
@@ -152,11 +121,7 @@ fn check_order(
     };
     if small.to_u128() > large.to_u128() {
         let given = |key, value, origin: &Origin| {
-            Box::new(Given {
-                key,
-                value: shown(value),
-                origin: origin.clone(),
-            })
+            Box::new(Given { key, value: shown(value), origin: origin.clone() })
         };
         problems.push(Problem::Contradiction {
             smaller: given(smaller, small, small_origin),
@@ -168,16 +133,9 @@ fn check_order(
 fn typed(accepted: &[(&'static Setting, Value, Origin)]) -> Result<Settings, Problem> {
     let mut sections: std::collections::BTreeMap<&str, Dict> = std::collections::BTreeMap::new();
     for (setting, value, _) in accepted {
-        sections
-            .entry(setting.section)
-            .or_default()
-            .insert(setting.name().to_owned(), value.clone());
+        sections.entry(setting.section).or_default().insert(setting.name().to_owned(), value.clone());
     }
-    Value::from(sections)
-        .deserialize()
-        .map_err(|error| Problem::Unreadable {
-            detail: error.to_string(),
-        })
+    Value::from(sections).deserialize().map_err(|error| Problem::Unreadable { detail: error.to_string() })
 }
 
 fn listed(setting: &Setting, value: &Value) -> Option<String> {

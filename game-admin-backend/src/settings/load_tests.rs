@@ -26,10 +26,7 @@ impl Drop for Directory {
 }
 
 fn file(directory: &Directory, text: &str) -> Sources {
-    Sources {
-        file: Some(directory.write("settings.toml", text)),
-        ..Sources::default()
-    }
+    Sources { file: Some(directory.write("settings.toml", text)), ..Sources::default() }
 }
 
 fn environment(variables: &[(&str, &str)]) -> Sources {
@@ -55,12 +52,7 @@ fn messages(sources: &Sources) -> Vec<String> {
 }
 
 fn origin<'a>(effective: &'a Effective, key: &str) -> &'a Origin {
-    &effective
-        .entries
-        .iter()
-        .find(|entry| entry.setting.key == key)
-        .expect("a known key")
-        .origin
+    &effective.entries.iter().find(|entry| entry.setting.key == key).expect("a known key").origin
 }
 
 #[test]
@@ -68,12 +60,7 @@ fn without_sources_the_defaults_hold() {
     let effective = load(&Sources::default()).expect("the defaults are valid");
     assert_eq!(effective.settings, Settings::default());
     assert_eq!(effective.settings.server.listen.to_string(), "127.0.0.1:3002");
-    assert!(
-        effective
-            .entries
-            .iter()
-            .all(|entry| entry.origin == Origin::Default)
-    );
+    assert!(effective.entries.iter().all(|entry| entry.origin == Origin::Default));
 }
 
 #[test]
@@ -96,23 +83,14 @@ fn flags_beat_the_environment_which_beats_the_file_which_beats_defaults() {
     let recovery = &effective.settings.recovery;
 
     assert_eq!(recovery.grace_ms, 3);
-    assert_eq!(
-        origin(&effective, "recovery.grace_ms"),
-        &Origin::Flag("--set".to_owned())
-    );
+    assert_eq!(origin(&effective, "recovery.grace_ms"), &Origin::Flag("--set".to_owned()));
     assert_eq!(recovery.quiet_period_ms, 1002);
     let variable = "WATERTIGHT_RECOVERY__QUIET_PERIOD_MS".to_owned();
-    assert_eq!(
-        origin(&effective, "recovery.quiet_period_ms"),
-        &Origin::Environment(variable)
-    );
+    assert_eq!(origin(&effective, "recovery.quiet_period_ms"), &Origin::Environment(variable));
     assert_eq!(recovery.retry_after_ms, 11);
     assert_eq!(origin(&effective, "recovery.retry_after_ms"), &Origin::File(path));
     assert_eq!(recovery.disconnect_cleanup_ms, 500);
-    assert_eq!(
-        origin(&effective, "recovery.disconnect_cleanup_ms"),
-        &Origin::Default
-    );
+    assert_eq!(origin(&effective, "recovery.disconnect_cleanup_ms"), &Origin::Default);
     assert!(effective.settings.server.lab);
 }
 
@@ -120,18 +98,12 @@ fn flags_beat_the_environment_which_beats_the_file_which_beats_defaults() {
 fn the_file_in_the_working_directory_is_read_unless_another_is_named() {
     let directory = Directory::new("working-directory");
     let path = directory.write("watertight.toml", "[recovery]\ngrace_ms = 9\n");
-    let found = Sources {
-        directory: directory.0.clone(),
-        ..Sources::default()
-    };
+    let found = Sources { directory: directory.0.clone(), ..Sources::default() };
     let effective = load(&found).expect("valid");
     assert_eq!(effective.settings.recovery.grace_ms, 9);
     assert_eq!(origin(&effective, "recovery.grace_ms"), &Origin::File(path));
 
-    let named = Sources {
-        file: Some(directory.write("other.toml", "")),
-        ..found
-    };
+    let named = Sources { file: Some(directory.write("other.toml", "")), ..found };
     assert_eq!(load(&named).expect("valid").settings.recovery.grace_ms, 300);
 }
 
@@ -158,16 +130,10 @@ fn every_type_can_come_from_the_environment() {
 #[test]
 fn the_port_flag_keeps_the_host() {
     let directory = Directory::new("port");
-    let sources = Sources {
-        port: Some(0),
-        ..file(&directory, "[server]\nlisten = \"[::1]:80\"\n")
-    };
+    let sources = Sources { port: Some(0), ..file(&directory, "[server]\nlisten = \"[::1]:80\"\n") };
     let effective = load(&sources).expect("valid");
     assert_eq!(effective.settings.server.listen.to_string(), "[::1]:0");
-    assert_eq!(
-        origin(&effective, "server.listen"),
-        &Origin::Flag("--port".to_owned())
-    );
+    assert_eq!(origin(&effective, "server.listen"), &Origin::Flag("--port".to_owned()));
 }
 
 #[test]
@@ -183,24 +149,14 @@ fn an_unknown_key_is_named_with_its_source_and_its_neighbour() {
         )),
         "{found:#?}"
     );
-    assert!(
-        found
-            .iter()
-            .any(|message| message.starts_with("there is no setting weather.forecast (file "))
-    );
-    assert!(
-        found
-            .iter()
-            .any(|message| message.starts_with("there is no setting surprise (file "))
-    );
+    assert!(found.iter().any(|message| message.starts_with("there is no setting weather.forecast (file ")));
+    assert!(found.iter().any(|message| message.starts_with("there is no setting surprise (file ")));
     assert_eq!(found.len(), 3);
 
     assert_eq!(
         messages(&environment(&[("WATERTIGHT_SERVER_LISTEN", "x")])),
-        [
-            "there is no setting WATERTIGHT_SERVER_LISTEN (environment variable WATERTIGHT_SERVER_LISTEN); \
-          did you mean WATERTIGHT_SERVER__LISTEN?"
-        ]
+        ["there is no setting WATERTIGHT_SERVER_LISTEN (environment variable WATERTIGHT_SERVER_LISTEN); \
+          did you mean WATERTIGHT_SERVER__LISTEN?"]
     );
     assert_eq!(
         messages(&assignments(&["logging.levle=info"])),
@@ -211,10 +167,7 @@ fn an_unknown_key_is_named_with_its_source_and_its_neighbour() {
 #[test]
 fn a_wrong_value_is_named_with_what_is_allowed_and_who_gave_it() {
     let directory = Directory::new("wrong-value");
-    let sources = file(
-        &directory,
-        "[recovery]\ngrace_ms = 20000\nretry_after_ms = \"1000\"\n",
-    );
+    let sources = file(&directory, "[recovery]\ngrace_ms = 20000\nretry_after_ms = \"1000\"\n");
     let path = sources.file.as_ref().expect("named").display().to_string();
     assert_eq!(
         messages(&sources),
@@ -227,10 +180,8 @@ fn a_wrong_value_is_named_with_what_is_allowed_and_who_gave_it() {
     );
     assert_eq!(
         messages(&environment(&[("WATERTIGHT_LOGGING__FORMAT", "xml")])),
-        [
-            "logging.format = \"xml\" (environment variable WATERTIGHT_LOGGING__FORMAT) is not valid: \
-          there is no such choice; allowed: human or json"
-        ]
+        ["logging.format = \"xml\" (environment variable WATERTIGHT_LOGGING__FORMAT) is not valid: \
+          there is no such choice; allowed: human or json"]
     );
     assert_eq!(
         messages(&assignments(&["server.listen=localhost:3002"])),
@@ -246,10 +197,8 @@ fn a_wrong_secret_is_not_shown() {
     let found = messages(&environment(&[("WATERTIGHT_ADMIN__TOKEN", "sesame")]));
     assert_eq!(
         found,
-        [
-            "admin.token = ******** (environment variable WATERTIGHT_ADMIN__TOKEN) is out of bounds; \
-          allowed: a text of 8 to 256 characters"
-        ]
+        ["admin.token = ******** (environment variable WATERTIGHT_ADMIN__TOKEN) is out of bounds; \
+          allowed: a text of 8 to 256 characters"]
     );
     let found = messages(&environment(&[("WATERTIGHT_ADMIN", "sesame")]));
     assert!(!found[0].contains("sesame"), "{found:?}");
@@ -258,20 +207,14 @@ fn a_wrong_secret_is_not_shown() {
 #[test]
 fn a_section_is_not_a_setting_and_a_setting_is_not_a_section() {
     assert_eq!(
-        messages(&environment(&[
-            ("WATERTIGHT_SERVER", "x"),
-            ("WATERTIGHT_SERVER__LAB", "true")
-        ])),
+        messages(&environment(&[("WATERTIGHT_SERVER", "x"), ("WATERTIGHT_SERVER__LAB", "true")])),
         [
             "server = \"x\" (environment variable WATERTIGHT_SERVER) is not a setting but a section of settings"
         ]
     );
     let directory = Directory::new("section");
     let found = messages(&file(&directory, "[server.listen]\nhost = \"::1\"\n"));
-    assert!(
-        found[0].starts_with("server.listen = a table of host (file "),
-        "{found:?}"
-    );
+    assert!(found[0].starts_with("server.listen = a table of host (file "), "{found:?}");
     assert!(found[0].contains("has the wrong type"), "{found:?}");
 }
 
@@ -294,23 +237,14 @@ fn settings_that_exclude_each_other_are_both_named() {
 fn the_command_line_gives_a_setting_once() {
     let sources = Sources {
         flags: vec![("--lab".to_owned(), "server.lab".to_owned(), "true".to_owned())],
-        assignments: vec![
-            "server.lab=false".to_owned(),
-            "recovery.grace_ms".to_owned(),
-            "=1".to_owned(),
-        ],
+        assignments: vec!["server.lab=false".to_owned(), "recovery.grace_ms".to_owned(), "=1".to_owned()],
         ..Sources::default()
     };
     let found = messages(&sources);
     assert_eq!(found.len(), 3, "{found:?}");
+    assert!(found.contains(&"server.lab is given twice: by --lab and by --set".to_owned()), "{found:?}");
     assert!(
-        found.contains(&"server.lab is given twice: by --lab and by --set".to_owned()),
-        "{found:?}"
-    );
-    assert!(
-        found
-            .iter()
-            .any(|message| message.starts_with("--set \"recovery.grace_ms\" is not valid")),
+        found.iter().any(|message| message.starts_with("--set \"recovery.grace_ms\" is not valid")),
         "{found:?}"
     );
 }
@@ -319,10 +253,7 @@ fn the_command_line_gives_a_setting_once() {
 fn a_file_that_cannot_be_read_is_named() {
     let directory = Directory::new("unreadable");
     let path = directory.0.join("missing.toml");
-    let found = messages(&Sources {
-        file: Some(path.clone()),
-        ..Sources::default()
-    });
+    let found = messages(&Sources { file: Some(path.clone()), ..Sources::default() });
     assert!(
         found[0].starts_with(&format!("cannot read the settings file {}: ", path.display())),
         "{found:?}"
@@ -335,10 +266,7 @@ fn a_file_that_is_not_toml_is_named_with_the_place_and_without_its_text() {
     let sources = file(&directory, "[admin]\ntoken = open sesame\n");
     let path = sources.file.as_ref().expect("named").display().to_string();
     let found = messages(&sources);
-    assert!(
-        found[0].starts_with(&format!("{path}:2:9: not valid TOML: ")),
-        "{found:?}"
-    );
+    assert!(found[0].starts_with(&format!("{path}:2:9: not valid TOML: ")), "{found:?}");
     assert!(!found[0].contains("sesame"), "{found:?}");
 }
 

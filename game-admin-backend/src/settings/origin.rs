@@ -32,10 +32,9 @@ impl Origin {
     /// How a setting is named in this source.
     pub(super) fn spelling(&self, key: &str) -> String {
         match self {
-            Self::Environment(_) => format!(
-                "{ENVIRONMENT_PREFIX}{}",
-                key.to_ascii_uppercase().replace('.', "__")
-            ),
+            Self::Environment(_) => {
+                format!("{ENVIRONMENT_PREFIX}{}", key.to_ascii_uppercase().replace('.', "__"))
+            }
             Self::Default | Self::File(_) | Self::Flag(_) => key.to_owned(),
         }
     }

@@ -131,60 +131,24 @@ impl fmt::Display for Given {
 impl fmt::Display for Problem {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::UnknownKey {
-                key,
-                origin,
-                suggestion,
-            } => {
+            Self::UnknownKey { key, origin, suggestion } => {
                 write!(formatter, "there is no setting {key} ({origin})")?;
                 match suggestion {
                     Some(suggestion) => write!(formatter, "; did you mean {suggestion}?"),
                     None => formatter.write_str("; check-config without it lists all settings"),
                 }
             }
-            Self::NotASection {
-                section,
-                value,
-                origin,
-            } => {
-                write!(
-                    formatter,
-                    "{section} = {value} ({origin}) is not a setting but a section of settings"
-                )
+            Self::NotASection { section, value, origin } => {
+                write!(formatter, "{section} = {value} ({origin}) is not a setting but a section of settings")
             }
-            Self::WrongType {
-                key,
-                value,
-                origin,
-                allowed,
-            } => {
-                write!(
-                    formatter,
-                    "{key} = {value} ({origin}) has the wrong type; allowed: {allowed}"
-                )
+            Self::WrongType { key, value, origin, allowed } => {
+                write!(formatter, "{key} = {value} ({origin}) has the wrong type; allowed: {allowed}")
             }
-            Self::OutOfBounds {
-                key,
-                value,
-                origin,
-                allowed,
-            } => {
-                write!(
-                    formatter,
-                    "{key} = {value} ({origin}) is out of bounds; allowed: {allowed}"
-                )
+            Self::OutOfBounds { key, value, origin, allowed } => {
+                write!(formatter, "{key} = {value} ({origin}) is out of bounds; allowed: {allowed}")
             }
-            Self::Malformed {
-                key,
-                value,
-                origin,
-                reason,
-                allowed,
-            } => {
-                write!(
-                    formatter,
-                    "{key} = {value} ({origin}) is not valid: {reason}; allowed: {allowed}"
-                )
+            Self::Malformed { key, value, origin, reason, allowed } => {
+                write!(formatter, "{key} = {value} ({origin}) is not valid: {reason}; allowed: {allowed}")
             }
             Self::Contradiction { smaller, larger } => {
                 write!(formatter, "{smaller} must not be larger than {larger}")
@@ -202,34 +166,15 @@ impl fmt::Display for Problem {
                 )
             }
             Self::NotText { variable } => {
-                write!(
-                    formatter,
-                    "the value of environment variable {variable} is not valid UTF-8"
-                )
+                write!(formatter, "the value of environment variable {variable} is not valid UTF-8")
             }
             Self::FileUnreadable { path, source } => {
-                write!(
-                    formatter,
-                    "cannot read the settings file {}: {source}",
-                    path.display()
-                )
+                write!(formatter, "cannot read the settings file {}: {source}", path.display())
             }
-            Self::FileSyntax {
-                path,
-                place: Some((line, column)),
-                detail,
-            } => {
-                write!(
-                    formatter,
-                    "{}:{line}:{column}: not valid TOML: {detail}",
-                    path.display()
-                )
+            Self::FileSyntax { path, place: Some((line, column)), detail } => {
+                write!(formatter, "{}:{line}:{column}: not valid TOML: {detail}", path.display())
             }
-            Self::FileSyntax {
-                path,
-                place: None,
-                detail,
-            } => {
+            Self::FileSyntax { path, place: None, detail } => {
                 write!(formatter, "{}: not valid TOML: {detail}", path.display())
             }
             Self::Unreadable { detail } => {

@@ -24,11 +24,7 @@ pub fn report(effective: &Effective) -> String {
             Some(value) => format!("{} = {value}", setting.name()),
             None => format!("# {} is not set", setting.name()),
         };
-        _ = writeln!(
-            text,
-            "{assignment:<44} # {}; allowed: {}",
-            entry.origin, setting.kind
-        );
+        _ = writeln!(text, "{assignment:<44} # {}; allowed: {}", entry.origin, setting.kind);
     }
     text
 }
@@ -40,10 +36,7 @@ mod tests {
 
     fn sources(assignments: &[&str]) -> Sources {
         Sources {
-            assignments: assignments
-                .iter()
-                .map(|&assignment| assignment.to_owned())
-                .collect(),
+            assignments: assignments.iter().map(|&assignment| assignment.to_owned()).collect(),
             ..Sources::default()
         }
     }
@@ -52,13 +45,8 @@ mod tests {
     fn each_line_says_value_origin_and_bounds() {
         let effective = load(&sources(&["recovery.grace_ms=750"])).expect("valid");
         let report = report(&effective);
-        let line = |name: &str| {
-            report
-                .lines()
-                .find(|line| line.starts_with(name))
-                .expect("listed")
-                .to_owned()
-        };
+        let line =
+            |name: &str| report.lines().find(|line| line.starts_with(name)).expect("listed").to_owned();
 
         assert!(line("grace_ms").contains("grace_ms = 750"));
         assert!(line("grace_ms").ends_with("# flag --set; allowed: 0 to 10000 ms"));

@@ -73,20 +73,13 @@ impl TryFrom<String> for FailEvent {
 
     fn try_from(text: String) -> Result<Self, String> {
         if text.len() > Self::MAX_BYTES {
-            return Err(format!(
-                "{} bytes are too long, {} is the limit",
-                text.len(),
-                Self::MAX_BYTES
-            ));
+            return Err(format!("{} bytes are too long, {} is the limit", text.len(), Self::MAX_BYTES));
         }
         match text.split_once(' ') {
-            Some((namespace, event)) if namespace.starts_with('/') && !event.trim().is_empty() => Ok(Self {
-                namespace: namespace.to_owned(),
-                event: event.trim().to_owned(),
-            }),
-            _ => Err(format!(
-                "{text:?} is not a namespace and an event, such as \"/ chat\""
-            )),
+            Some((namespace, event)) if namespace.starts_with('/') && !event.trim().is_empty() => {
+                Ok(Self { namespace: namespace.to_owned(), event: event.trim().to_owned() })
+            }
+            _ => Err(format!("{text:?} is not a namespace and an event, such as \"/ chat\"")),
         }
     }
 }
@@ -120,10 +113,7 @@ mod tests {
     #[test]
     fn a_fail_event_names_a_namespace_and_an_event() {
         let event = FailEvent::try_from("/lab slow ack".to_owned()).expect("well formed");
-        assert_eq!(
-            (event.namespace.as_str(), event.event.as_str()),
-            ("/lab", "slow ack")
-        );
+        assert_eq!((event.namespace.as_str(), event.event.as_str()), ("/lab", "slow ack"));
         assert_eq!(String::from(event), "/lab slow ack");
         for wrong in ["", "/", "/ ", "chat", "lab chat", "/lab"] {
             assert!(FailEvent::try_from(wrong.to_owned()).is_err(), "{wrong:?}");

@@ -14,14 +14,8 @@ async fn operator(
 #[tokio::test]
 async fn only_the_token_opens_if_there_is_one() {
     let server = TestServer::start(&["admin.token=open sesame"]).await;
-    assert!(
-        operator(&server, &json!({"token": "open sesame"}), &[])
-            .await
-            .is_ok()
-    );
-    let refusal = operator(&server, &json!({"token": "open barley"}), &[])
-        .await
-        .err();
+    assert!(operator(&server, &json!({"token": "open sesame"}), &[]).await.is_ok());
+    let refusal = operator(&server, &json!({"token": "open barley"}), &[]).await.err();
     assert_eq!(refusal.as_deref(), Some("unauthorized: the token is wrong"));
     let refusal = operator(&server, &json!({}), &[]).await.err();
     assert_eq!(refusal.as_deref(), Some("unauthorized: a token is required"));
@@ -32,14 +26,8 @@ async fn only_the_token_opens_if_there_is_one() {
 async fn without_a_token_a_local_program_enters_and_a_foreign_page_does_not() {
     let server = TestServer::start(&[]).await;
     assert!(operator(&server, &json!({}), &[]).await.is_ok());
-    assert!(
-        operator(&server, &json!({}), &[("origin", "http://localhost:8080")])
-            .await
-            .is_ok()
-    );
-    let refusal = operator(&server, &json!({}), &[("origin", "https://evil.example")])
-        .await
-        .err();
+    assert!(operator(&server, &json!({}), &[("origin", "http://localhost:8080")]).await.is_ok());
+    let refusal = operator(&server, &json!({}), &[("origin", "https://evil.example")]).await.err();
     assert!(refusal.is_some_and(|refusal| refusal.contains("web pages from elsewhere")));
     server.stop().await;
 }
@@ -54,29 +42,16 @@ async fn operators_see_every_connection() {
     let reply = operator.ask_raw("list", r#"["list"]"#).await;
     assert_eq!(reply["total"], 2, "{reply}");
     let sockets = reply["sockets"].as_array().expect("a list");
-    let of_ada = sockets
-        .iter()
-        .find(|socket| socket["id"] == ada.id.as_str())
-        .expect("Ada is listed");
+    let of_ada = sockets.iter().find(|socket| socket["id"] == ada.id.as_str()).expect("Ada is listed");
     assert_eq!(of_ada["namespaces"], json!(["/"]));
     assert_eq!(of_ada["rooms"], json!(["lobby"]));
     assert_eq!(of_ada["problematic"], json!(null));
-    assert!(
-        of_ada["peer"]
-            .as_str()
-            .is_some_and(|peer| peer.starts_with("127.0.0.1:")),
-        "{of_ada}"
-    );
+    assert!(of_ada["peer"].as_str().is_some_and(|peer| peer.starts_with("127.0.0.1:")), "{of_ada}");
 
     let first = operator.ask("list", &json!({"limit": 1})).await;
-    let rest = operator
-        .ask("list", &json!({"after": first["sockets"][0]["id"]}))
-        .await;
+    let rest = operator.ask("list", &json!({"after": first["sockets"][0]["id"]})).await;
     assert_eq!(json!([first["sockets"][0], rest["sockets"][0]]), reply["sockets"]);
-    assert_eq!(
-        operator.ask("list", &json!({"limit": 0})).await["error"]["field"],
-        "limit"
-    );
+    assert_eq!(operator.ask("list", &json!({"limit": 0})).await["error"]["field"], "limit");
     operator.close().await;
     server.wait_for_connections(1).await;
     server.stop().await;
@@ -92,19 +67,14 @@ async fn a_kick_and_a_mark_disconnect_only_their_socket_and_say_why() {
         bob.ask("join", &json!({"room": "lobby"})).await;
         assert_eq!(ada.event().await.0, "presence");
 
-        let reply = operator
-            .ask(event, &json!({"id": bob.id, "reason": "spam"}))
-            .await;
+        let reply = operator.ask(event, &json!({"id": bob.id, "reason": "spam"})).await;
         assert_eq!(reply, json!({"ok": true, "id": bob.id}));
         let incident = json!({"code": code, "message": "spam", "retry": false});
         assert_eq!(bob.events_to_the_end().await, [("incident".to_owned(), incident)]);
         assert_eq!(ada.event().await.1["players"], 1);
         server.wait_for_connections(2).await;
         assert!(!server.shared.connections.should_disconnect_socket(&bob.id));
-        assert_eq!(
-            operator.ask(event, &json!({"id": bob.id})).await["error"]["code"],
-            "not_found"
-        );
+        assert_eq!(operator.ask(event, &json!({"id": bob.id})).await["error"]["code"], "not_found");
         ada.close().await;
         server.wait_for_connections(1).await;
     }

@@ -21,9 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Waits for what must come.
 pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future)
-        .await
-        .unwrap_or_else(|_| panic!("waited {PATIENCE:?} for {what}"))
+    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("waited {PATIENCE:?} for {what}"))
 }
 
 /// A server on a port of its own.
@@ -38,13 +36,9 @@ impl TestServer {
     pub(crate) async fn start(assignments: &[&str]) -> Self {
         let mut given = vec!["server.listen=127.0.0.1:0".to_owned()];
         given.extend(assignments.iter().map(|&assignment| assignment.to_owned()));
-        let sources = Sources {
-            assignments: given,
-            directory: "/nonexistent".into(),
-            ..Sources::default()
-        };
+        let sources = Sources { assignments: given, directory: "/nonexistent".into(), ..Sources::default() };
         let settings: Settings = load(&sources).expect("valid settings").settings;
-        let server = Server::new(settings);
+        let server = Server::new(settings, watertight::RingSink::new(100));
         let shared = server.shared().clone();
         let bound = server.bind().await.expect("a free port");
         let address = bound.address();
@@ -52,21 +46,13 @@ impl TestServer {
         let serving = tokio::spawn(bound.serve(async {
             _ = stopped.await;
         }));
-        Self {
-            address,
-            shared,
-            stop,
-            serving,
-        }
+        Self { address, shared, stop, serving }
     }
 
     /// A client in a namespace, whose handlers are ready for it.
     pub(crate) async fn client(&self, namespace: &'static str) -> Client {
         let mut client = Client::open(self.address, &[]).await;
-        client
-            .enter(namespace, &json!({}))
-            .await
-            .expect("the namespace is open");
+        client.enter(namespace, &json!({})).await.expect("the namespace is open");
         // The answer to the connect packet is sent before the connect handler has run. An event that comes
         // in between finds no handler unless the server holds it back; what becomes of those is another
         // test's matter.
@@ -80,18 +66,12 @@ impl TestServer {
     /// Tells the server to stop; answers when it has.
     pub(crate) async fn stop(self) {
         _ = self.stop.send(());
-        soon("the end of the server", self.serving)
-            .await
-            .expect("no panic")
-            .expect("no error");
+        soon("the end of the server", self.serving).await.expect("no panic").expect("no error");
     }
 
     /// Waits until so many connections are tracked.
     pub(crate) async fn wait_for_connections(&self, count: usize) {
-        self.wait_for("the number of connections", |connections| {
-            connections.count() == count
-        })
-        .await;
+        self.wait_for("the number of connections", |connections| connections.count() == count).await;
     }
 
     async fn wait_for(&self, what: &str, holds: impl Fn(&ConnectionManager) -> bool) {
@@ -130,20 +110,10 @@ impl Client {
         let url = format!("ws://{server}/socket.io/?EIO=4&transport=websocket");
         let mut request = url.into_client_request().expect("a request");
         for (name, value) in headers {
-            request
-                .headers_mut()
-                .insert(*name, value.parse().expect("a header"));
+            request.headers_mut().insert(*name, value.parse().expect("a header"));
         }
-        let (stream, _) = soon("a connection", connect_async(request))
-            .await
-            .expect("the server accepts");
-        Self {
-            stream,
-            namespace: "/",
-            id: String::new(),
-            next_ack: 0,
-            events: VecDeque::new(),
-        }
+        let (stream, _) = soon("a connection", connect_async(request)).await.expect("the server accepts");
+        Self { stream, namespace: "/", id: String::new(), next_ack: 0, events: VecDeque::new() }
     }
 
     /// Enters a namespace, or answers the message of the refusal.
@@ -212,23 +182,15 @@ impl Client {
 
     /// Leaves by closing the transport.
     pub(crate) async fn close(mut self) {
-        soon("the close", self.stream.close(None))
-            .await
-            .expect("the connection is open");
+        soon("the close", self.stream.close(None)).await.expect("the connection is open");
     }
 
     fn path(&self) -> String {
-        if self.namespace == "/" {
-            String::new()
-        } else {
-            format!("{},", self.namespace)
-        }
+        if self.namespace == "/" { String::new() } else { format!("{},", self.namespace) }
     }
 
     async fn send(&mut self, frame: &str) {
-        soon("a write", self.stream.send(Message::text(frame)))
-            .await
-            .expect("the connection is open");
+        soon("a write", self.stream.send(Message::text(frame))).await.expect("the connection is open");
     }
 
     async fn packet(&mut self, what: &str) -> Packet {
@@ -248,14 +210,9 @@ impl Client {
             let (kind, rest) = frame.split_at(2);
             let rest = match self.namespace {
                 "/" => rest,
-                namespace => rest
-                    .strip_prefix(namespace)
-                    .unwrap_or(rest)
-                    .trim_start_matches(','),
+                namespace => rest.strip_prefix(namespace).unwrap_or(rest).trim_start_matches(','),
             };
-            let digits = rest
-                .find(|character: char| !character.is_ascii_digit())
-                .unwrap_or(rest.len());
+            let digits = rest.find(|character: char| !character.is_ascii_digit()).unwrap_or(rest.len());
             let (ack, content) = rest.split_at(digits);
             let mut content: Value = serde_json::from_str(content).unwrap_or_default();
             return match kind {

@@ -11,15 +11,13 @@ use crate::client::{TestServer, soon};
 async fn every_client_is_told_before_it_is_closed() {
     let server = TestServer::start(&["recovery.retry_after_ms=1234"]).await;
     let (mut player, mut operator) = (server.client("/").await, server.client("/admin").await);
-    let (ended, to_player, to_operator) = tokio::join!(
-        server.stop(),
-        player.events_to_the_end(),
-        operator.events_to_the_end()
-    );
+    let (ended, to_player, to_operator) =
+        tokio::join!(server.stop(), player.events_to_the_end(), operator.events_to_the_end());
     () = ended;
     for events in [to_player, to_operator] {
         assert_eq!(events.len(), 1, "{events:?}");
-        assert_eq!(events[0].0, "shutdown");
+        assert_eq!(events[0].0, "incident");
+        assert_eq!(events[0].1["code"], "shutdown");
         assert_eq!(events[0].1["retryAfterMs"], 1234);
     }
 }
@@ -28,9 +26,7 @@ async fn every_client_is_told_before_it_is_closed() {
 #[tokio::test]
 async fn a_client_that_does_not_close_cannot_hold_the_end() {
     let server = TestServer::start(&["server.drain_timeout_ms=100"]).await;
-    let mut stream = soon("a connection", TcpStream::connect(server.address))
-        .await
-        .expect("accepted");
+    let mut stream = soon("a connection", TcpStream::connect(server.address)).await.expect("accepted");
     let session = open_polling_session(&mut stream).await;
     // The server waits for a body that never comes.
     let request = format!(
@@ -55,9 +51,7 @@ async fn open_polling_session(stream: &mut TcpStream) -> String {
         let mut bytes = [0; 1024];
         let length = soon("an answer", stream.read(&mut bytes)).await.expect("open");
         answer.push_str(std::str::from_utf8(&bytes[..length]).expect("text"));
-        let session = answer
-            .split_once("\"sid\":\"")
-            .and_then(|(_, rest)| rest.split_once('"'));
+        let session = answer.split_once("\"sid\":\"").and_then(|(_, rest)| rest.split_once('"'));
         if let (Some((session, _)), true) = (session, answer.ends_with('}')) {
             return session.to_owned();
         }

@@ -32,8 +32,7 @@ async fn players_meet_talk_and_part() {
     let said = json!({"room": "lobby", "player": bob_player, "text": "hi"});
     assert_eq!(ada.event().await, ("chat".to_owned(), said));
 
-    bob.emit("move", &json!({"room": "lobby", "x": 1.5, "y": -2}))
-        .await;
+    bob.emit("move", &json!({"room": "lobby", "x": 1.5, "y": -2})).await;
     let moved = json!({"room": "lobby", "player": bob_player, "x": 1.5, "y": -2.0});
     assert_eq!(ada.event().await, ("move".to_owned(), moved));
 
@@ -50,12 +49,7 @@ async fn players_meet_talk_and_part() {
     assert_eq!(bob.ask("leave", &json!({"room": "lobby"})).await["ok"], true);
     let presence = json!({"room": "lobby", "left": rob_player, "players": 1});
     assert_eq!(ada.event().await, ("presence".to_owned(), presence));
-    let of_bob = server
-        .shared
-        .connections
-        .list()
-        .into_iter()
-        .find(|info| info.id == bob.id);
+    let of_bob = server.shared.connections.list().into_iter().find(|info| info.id == bob.id);
     assert_eq!(of_bob.expect("Bob is connected").rooms, [""; 0]);
     server.stop().await;
 }
@@ -117,36 +111,19 @@ async fn what_cannot_be_done_is_answered_with_why() {
         ("join", r#"["join",{"room":5}]"#, "malformed", "room"),
         ("join", r#"["join",{"room":"a b"}]"#, "invalid", "room"),
         ("join", r#"["join",{"room":"a","name":""}]"#, "invalid", "name"),
-        (
-            "chat",
-            r#"["chat",{"room":"a","text":"x"}]"#,
-            "not_in_room",
-            "room",
-        ),
-        (
-            "move",
-            r#"["move",{"room":"a","x":1,"y":1e999}]"#,
-            "malformed",
-            "",
-        ),
+        ("chat", r#"["chat",{"room":"a","text":"x"}]"#, "not_in_room", "room"),
+        ("move", r#"["move",{"room":"a","x":1,"y":1e999}]"#, "malformed", ""),
         ("leave", r#"["leave",{"room":"a"}]"#, "not_in_room", "room"),
         ("presence", r#"["presence",{"room":""}]"#, "invalid", "room"),
         ("dance", r#"["dance",{}]"#, "unknown_event", ""),
     ] {
-        assert_eq!(
-            error(event, arguments).await,
-            (code.to_owned(), field.to_owned()),
-            "{arguments}"
-        );
+        assert_eq!(error(event, arguments).await, (code.to_owned(), field.to_owned()), "{arguments}");
     }
 
     for room in 0..32 {
         assert_eq!(join(&mut ada, &room.to_string(), "Ada").await["ok"], true);
     }
-    assert_eq!(
-        join(&mut ada, "32", "Ada").await["error"]["code"],
-        "too_many_rooms"
-    );
+    assert_eq!(join(&mut ada, "32", "Ada").await["error"]["code"], "too_many_rooms");
     server.stop().await;
 }
 
@@ -166,16 +143,11 @@ async fn messages_are_handled_in_the_order_they_were_sent() {
         join(&mut ada, &room, "Ada").await;
         bob.emit("join", &json!({"room": room})).await;
         for number in 0..MESSAGES {
-            bob.emit("chat", &json!({"room": room, "text": number.to_string()}))
-                .await;
+            bob.emit("chat", &json!({"room": room, "text": number.to_string()})).await;
         }
         assert_eq!(ada.event().await.1["players"], 2);
         for number in 0..MESSAGES {
-            assert_eq!(
-                ada.event().await.1["text"],
-                json!(number.to_string()),
-                "round {round}"
-            );
+            assert_eq!(ada.event().await.1["text"], json!(number.to_string()), "round {round}");
         }
         bob.close().await;
         assert_eq!(ada.event().await.1["players"], 1);

@@ -7,16 +7,9 @@ use std::{
 
 fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_game-admin-backend"));
-    command
-        .args(arguments)
-        .current_dir(std::env::temp_dir())
-        .stdin(Stdio::null());
+    command.args(arguments).current_dir(std::env::temp_dir()).stdin(Stdio::null());
     for (name, _) in std::env::vars_os() {
-        if name
-            .to_string_lossy()
-            .to_ascii_uppercase()
-            .starts_with("WATERTIGHT_")
-        {
+        if name.to_string_lossy().to_ascii_uppercase().starts_with("WATERTIGHT_") {
             command.env_remove(name);
         }
     }
@@ -24,16 +17,8 @@ fn program(arguments: &[&str]) -> Command {
 }
 
 fn output(command: &mut Command) -> (Option<i32>, String, String) {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command.output().expect("the program starts");
-    (
-        status.code(),
-        String::from_utf8(stdout).expect("text"),
-        String::from_utf8(stderr).expect("text"),
-    )
+    let Output { status, stdout, stderr } = command.output().expect("the program starts");
+    (status.code(), String::from_utf8(stdout).expect("text"), String::from_utf8(stderr).expect("text"))
 }
 
 /// Ends the process with the test, whatever becomes of the test.
@@ -48,20 +33,13 @@ impl Drop for Running {
 
 /// Starts the program and waits until it is ready; answers its address too.
 fn start(arguments: &[&str]) -> (Running, String) {
-    let child = program(arguments)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the program starts");
+    let child =
+        program(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
     let mut running = Running(child);
     let mut line = String::new();
-    BufReader::new(running.0.stdout.as_mut().expect("piped"))
-        .read_line(&mut line)
-        .expect("text");
-    let address = line
-        .trim_end()
-        .strip_prefix("listening on http://")
-        .unwrap_or_else(|| panic!("it says {line:?}"));
+    BufReader::new(running.0.stdout.as_mut().expect("piped")).read_line(&mut line).expect("text");
+    let address =
+        line.trim_end().strip_prefix("listening on http://").unwrap_or_else(|| panic!("it says {line:?}"));
     let address = address.to_owned();
     (running, address)
 }
@@ -73,23 +51,15 @@ fn check_config_prints_every_setting_and_its_origin() {
     assert_eq!((code, stderr.as_str()), (Some(0), ""));
     assert!(stdout.contains("listen = \"127.0.0.1:0\""), "{stdout}");
     assert!(stdout.contains("# flag --port; allowed:"), "{stdout}");
-    assert!(
-        stdout.contains("# environment variable WATERTIGHT_ADMIN__TOKEN;"),
-        "{stdout}"
-    );
+    assert!(stdout.contains("# environment variable WATERTIGHT_ADMIN__TOKEN;"), "{stdout}");
     assert!(!stdout.contains("sesame"), "{stdout}");
 }
 
 #[test]
 fn wrong_settings_end_with_2_and_say_each_problem() {
     for command in ["check-config", "serve"] {
-        let (code, stdout, stderr) = output(&mut program(&[
-            command,
-            "--set",
-            "recovery.grace_ms=-1",
-            "--set",
-            "recovery.garce_ms=1",
-        ]));
+        let (code, stdout, stderr) =
+            output(&mut program(&[command, "--set", "recovery.grace_ms=-1", "--set", "recovery.garce_ms=1"]));
         assert_eq!((code, stdout.as_str()), (Some(2), ""));
         assert_eq!(
             stderr,
@@ -108,9 +78,7 @@ fn an_address_in_use_is_named_with_a_remedy() {
     let (code, stdout, stderr) = output(&mut program(&["--listen", &address]));
     assert_eq!((code, stdout.as_str()), (Some(1), ""));
     assert!(
-        stderr.starts_with(&format!(
-            "error: cannot listen on {address}: another program listens there;"
-        )),
+        stderr.starts_with(&format!("error: cannot listen on {address}: another program listens there;")),
         "{stderr}"
     );
     assert!(stderr.contains("--port"), "{stderr}");
@@ -129,22 +97,9 @@ fn a_signal_ends_it_well() {
         assert!(sent.success());
         assert_eq!(running.0.wait().expect("it ends").code(), Some(0));
         let mut log = String::new();
-        running
-            .0
-            .stderr
-            .as_mut()
-            .expect("piped")
-            .read_to_string(&mut log)
-            .expect("text");
-        let lines: Vec<serde_json::Value> = log
-            .lines()
-            .map(|line| serde_json::from_str(line).expect("one JSON object per line"))
-            .collect();
-        assert!(
-            lines
-                .iter()
-                .any(|line| line["message"] == "all clients are closed"),
-            "{log}"
-        );
+        running.0.stderr.as_mut().expect("piped").read_to_string(&mut log).expect("text");
+        let lines: Vec<serde_json::Value> =
+            log.lines().map(|line| serde_json::from_str(line).expect("one JSON object per line")).collect();
+        assert!(lines.iter().any(|line| line["message"] == "all clients are closed"), "{log}");
     }
 }

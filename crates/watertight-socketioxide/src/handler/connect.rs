@@ -71,11 +71,7 @@ pub trait ConnectHandler<A: Adapter, T>: Sized + Clone + Send + Sync + 'static {
         T: Send + Sync + 'static,
         T1: Send + Sync + 'static,
     {
-        Layered {
-            handler: self,
-            middleware,
-            _types: PhantomData,
-        }
+        Layered { handler: self, middleware, _types: PhantomData }
     }
 
     #[doc(hidden)]
@@ -93,11 +89,7 @@ struct Layered<A, H, M, T, T1> {
 
 impl<A, H: Clone, M: Clone, T, T1> Clone for Layered<A, H, M, T, T1> {
     fn clone(&self) -> Self {
-        Self {
-            handler: self.handler.clone(),
-            middleware: self.middleware.clone(),
-            _types: PhantomData,
-        }
+        Self { handler: self.handler.clone(), middleware: self.middleware.clone(), _types: PhantomData }
     }
 }
 
@@ -193,10 +185,7 @@ pub(crate) struct ConnectGuard<H, T> {
 
 impl<H, T> ConnectGuard<H, T> {
     pub(crate) fn new(handler: H) -> Self {
-        Self {
-            handler,
-            _arguments: PhantomData,
-        }
+        Self { handler, _arguments: PhantomData }
     }
 }
 
@@ -221,10 +210,7 @@ where
             // Before the client learns that it is connected: nothing it sends from then on is lost.
             let gate = Gate::open(&s, Arc::clone(&compartment));
             let activity = Activity::new(ActivityKind::Middleware, s.ns().to_owned(), "");
-            let work = self
-                .handler
-                .call_middleware(s, auth)
-                .scoped(Scope::new(compartment, activity));
+            let work = self.handler.call_middleware(s, auth).scoped(Scope::new(compartment, activity));
             let refused = tokio::select! {
                 biased;
                 result = work => match result {

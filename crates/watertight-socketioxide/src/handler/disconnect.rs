@@ -91,11 +91,7 @@ impl<A: Adapter> socketioxide::handler::DisconnectHandler<A, ViaGuard> for Disco
     fn call_with_defer(&self, s: Arc<Socket<A>>, reason: DisconnectReason, defer: fn(Arc<Socket<A>>)) {
         let gate = Arc::clone(&self.0);
         let handler = gate.disconnecting();
-        let clean_up = CleanUp {
-            gate: Arc::clone(&gate),
-            socket: Some(Arc::clone(&s)),
-            remove: defer,
-        };
+        let clean_up = CleanUp { gate: Arc::clone(&gate), socket: Some(Arc::clone(&s)), remove: defer };
         let Some(handler) = handler else { return };
         let activity = Activity::new(ActivityKind::Disconnect, s.ns().to_owned(), "");
         let scope = Scope::new(Arc::clone(gate.compartment()), activity);
@@ -119,12 +115,6 @@ async fn finish<A: Adapter>(work: DisconnectFuture, scope: Scope, clean_up: Clea
     let message = format!("the disconnect handler was still running after {deadline:?} and was cancelled");
     let compartment = Some(Arc::clone(scope.compartment()));
     let activity = Some(scope.activity().clone());
-    let report = Report::new(
-        Fault::Deadline,
-        Attribution::Exact,
-        compartment,
-        activity,
-        message,
-    );
+    let report = Report::new(Fault::Deadline, Attribution::Exact, compartment, activity, message);
     watertight::submit(Box::new(report));
 }

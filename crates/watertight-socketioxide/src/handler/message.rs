@@ -44,10 +44,7 @@ pub(crate) struct AckError<A: Adapter> {
 
 impl<A: Adapter> AckError<A> {
     fn new(socket: &Arc<Socket<A>>, ack_id: Option<i64>) -> Option<Self> {
-        ack_id.map(|ack_id| Self {
-            socket: Arc::clone(socket),
-            ack_id,
-        })
+        ack_id.map(|ack_id| Self { socket: Arc::clone(socket), ack_id })
     }
 
     fn send(self, notice: &Notice) {
@@ -123,10 +120,7 @@ impl_message_handler!([T1, T2, T3, T4, T5, T6, T7, T8, T9, T10, T11], T12);
 impl_message_handler!([T1, T2, T3, T4, T5, T6, T7, T8, T9, T10, T11, T12], T13);
 impl_message_handler!([T1, T2, T3, T4, T5, T6, T7, T8, T9, T10, T11, T12, T13], T14);
 impl_message_handler!([T1, T2, T3, T4, T5, T6, T7, T8, T9, T10, T11, T12, T13, T14], T15);
-impl_message_handler!(
-    [T1, T2, T3, T4, T5, T6, T7, T8, T9, T10, T11, T12, T13, T14, T15],
-    T16
-);
+impl_message_handler!([T1, T2, T3, T4, T5, T6, T7, T8, T9, T10, T11, T12, T13, T14, T15], T16);
 
 /// A message handler without its argument types.
 pub(crate) trait Dispatch<A: Adapter>: Send + Sync {
@@ -143,11 +137,7 @@ pub(crate) struct Scoped<H, T> {
 
 impl<H, T> Scoped<H, T> {
     pub(crate) fn new(handler: H, scope: Scope) -> Self {
-        Self {
-            handler,
-            scope,
-            _arguments: PhantomData,
-        }
+        Self { handler, scope, _arguments: PhantomData }
     }
 }
 

@@ -137,15 +137,11 @@ pin_project! {
 
 impl<B> ResponseBody<B> {
     pub(super) fn passed(body: B) -> Self {
-        Self {
-            body: PassedOrOwn::Passed { body },
-        }
+        Self { body: PassedOrOwn::Passed { body } }
     }
 
     pub(super) fn own(body: Full<Bytes>) -> Self {
-        Self {
-            body: PassedOrOwn::Own { body },
-        }
+        Self { body: PassedOrOwn::Own { body } }
     }
 }
 

@@ -23,16 +23,9 @@ pub(super) enum Task {
     /// It opens a session that polls.
     Open { session: Arc<PollingSession> },
     /// It upgrades its connection to a WebSocket, of a new session or of one that polled.
-    Upgrade {
-        lease: Lease,
-        session: Option<Arc<PollingSession>>,
-        connection: Option<Connection>,
-    },
+    Upgrade { lease: Lease, session: Option<Arc<PollingSession>>, connection: Option<Connection> },
     /// It waits for packets.
-    Poll {
-        session: Arc<PollingSession>,
-        number: u32,
-    },
+    Poll { session: Arc<PollingSession>, number: u32 },
     /// It brings packets.
     Post { session: Arc<PollingSession> },
     /// Its session is being sealed.
@@ -101,11 +94,7 @@ where
         {
             this.future.set(None);
             let packet = session.close_packet();
-            return Poll::Ready(Ok(own_response(
-                StatusCode::OK,
-                "text/plain; charset=UTF-8",
-                packet,
-            )));
+            return Poll::Ready(Ok(own_response(StatusCode::OK, "text/plain; charset=UTF-8", packet)));
         }
         let response = ready!(polled)?.into_response();
         Poll::Ready(Ok(finish(this.task, response)))
@@ -115,11 +104,9 @@ where
 fn finish<B: Body<Data = Bytes>>(task: &Task, response: Response<B>) -> Response<ResponseBody<B>> {
     match task {
         Task::Open { session } => response.map(|body| name_session(session, body)),
-        Task::Upgrade {
-            lease,
-            session,
-            connection,
-        } if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+        Task::Upgrade { lease, session, connection }
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS =>
+        {
             if let Some(session) = session {
                 session.upgraded();
             }

@@ -86,11 +86,7 @@ impl<S: Clone, A: Adapter> SocketIoService<S, A> {
             (None, Transport::WebSocket) => {
                 let lease = Registry::global().open(connection.as_ref());
                 request.extensions_mut().insert(lease.clone());
-                Task::Upgrade {
-                    lease,
-                    session: None,
-                    connection,
-                }
+                Task::Upgrade { lease, session: None, connection }
             }
             (Some(id), transport) => match PollingSession::find(id) {
                 None => Task::Pass,
@@ -100,11 +96,7 @@ impl<S: Clone, A: Adapter> SocketIoService<S, A> {
                 Some(session) => match transport {
                     Transport::WebSocket => {
                         let lease = session.lease().clone();
-                        Task::Upgrade {
-                            lease,
-                            session: Some(session),
-                            connection,
-                        }
+                        Task::Upgrade { lease, session: Some(session), connection }
                     }
                     Transport::Polling if *request.method() == Method::GET => {
                         let number = session.begin_poll();
@@ -211,27 +203,20 @@ where
             })
         };
         let (task, request) = self.prepare(request, closer);
-        ResponseFuture::new(task, || {
-            HyperService::<Request<RequestBody<B>>>::call(&self.upstream, request)
-        })
+        ResponseFuture::new(task, || HyperService::<Request<RequestBody<B>>>::call(&self.upstream, request))
     }
 }
 
 impl<S: Clone, A: Adapter> Clone for SocketIoService<S, A> {
     fn clone(&self) -> Self {
         let Self { upstream, path } = self;
-        Self {
-            upstream: upstream.clone(),
-            path: Arc::clone(path),
-        }
+        Self { upstream: upstream.clone(), path: Arc::clone(path) }
     }
 }
 
 impl<S: Clone, A: Adapter> fmt::Debug for SocketIoService<S, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SocketIoService")
-            .field("path", &self.path)
-            .finish_non_exhaustive()
+        f.debug_struct("SocketIoService").field("path", &self.path).finish_non_exhaustive()
     }
 }
 
@@ -256,9 +241,7 @@ impl<S: Clone, A: Adapter, T> TowerService<T> for MakeSocketIoService<S, A> {
 
 impl<S: Clone, A: Adapter> fmt::Debug for MakeSocketIoService<S, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MakeSocketIoService")
-            .field("service", &self.service)
-            .finish()
+        f.debug_struct("MakeSocketIoService").field("service", &self.service).finish()
     }
 }
 
@@ -271,8 +254,6 @@ fn own_response<B>(
     let mut response = Response::new(ResponseBody::own(Full::from(text)));
     *response.status_mut() = status;
     let content_type = http::HeaderValue::from_static(content_type);
-    response
-        .headers_mut()
-        .insert(http::header::CONTENT_TYPE, content_type);
+    response.headers_mut().insert(http::header::CONTENT_TYPE, content_type);
     response
 }

@@ -37,11 +37,7 @@ impl EngineQuery {
         if session.is_none() && request.method() != http::Method::GET {
             return None;
         }
-        Some(Self {
-            session,
-            transport,
-            is_v3: is_v3(request),
-        })
+        Some(Self { session, transport, is_v3: is_v3(request) })
     }
 }
 
@@ -51,11 +47,7 @@ pub(super) fn is_v3<B>(request: &Request<B>) -> bool {
 }
 
 fn value<'a, B>(request: &'a Request<B>, key: &str) -> Option<&'a str> {
-    request
-        .uri()
-        .query()?
-        .split('&')
-        .find_map(|pair| pair.strip_prefix(key))
+    request.uri().query()?.split('&').find_map(|pair| pair.strip_prefix(key))
 }
 
 /// The engine's path itself and everything below it: `/socket.io` does not match `/socket.io-admin`.
@@ -111,14 +103,7 @@ mod tests {
     #[test]
     fn reads_what_the_engine_reads() {
         let open = query("/socket.io/?EIO=4&transport=polling&t=x").expect("opens");
-        assert_eq!(
-            open,
-            EngineQuery {
-                session: None,
-                transport: Transport::Polling,
-                is_v3: false
-            }
-        );
+        assert_eq!(open, EngineQuery { session: None, transport: Transport::Polling, is_v3: false });
         let upgrade = query("/socket.io?EIO=3&transport=websocket&sid=abc").expect("upgrades");
         assert_eq!(upgrade.session.as_deref(), Some("abc"));
         assert!(upgrade.is_v3 && upgrade.transport == Transport::WebSocket);

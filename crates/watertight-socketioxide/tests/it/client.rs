@@ -47,11 +47,7 @@ impl Client {
             tokio_tungstenite::connect_async(format!("ws://{server}/socket.io/?EIO=4&transport=websocket"))
                 .await
                 .expect("the server accepts");
-        let mut client = Self {
-            ws,
-            sid: String::new(),
-            next_ack: 0,
-        };
+        let mut client = Self { ws, sid: String::new(), next_ack: 0 };
         let open = client.text().await.expect("an open packet");
         let open: Value = serde_json::from_str(open.strip_prefix('0').expect("an open packet")).unwrap();
         client.sid = open["sid"].as_str().unwrap().to_owned();
@@ -68,11 +64,7 @@ impl Client {
     /// Joins a namespace; the message when refused.
     pub(crate) async fn connect(&mut self, ns: &str) -> Result<(), String> {
         self.send(format!("40{ns},")).await;
-        let prefix = if ns == "/" {
-            "40{".to_owned()
-        } else {
-            format!("40{ns}")
-        };
+        let prefix = if ns == "/" { "40{".to_owned() } else { format!("40{ns}") };
         loop {
             let text = self.text().await.expect("an answer, not a close");
             if text.starts_with(&prefix) {
@@ -85,36 +77,24 @@ impl Client {
     }
 
     pub(crate) async fn send(&mut self, packet: String) {
-        self.ws
-            .send(Message::text(packet))
-            .await
-            .expect("the connection is open");
+        self.ws.send(Message::text(packet)).await.expect("the connection is open");
     }
 
     pub(crate) async fn emit(&mut self, ns: &str, event: &str, data: Value) {
-        self.send(format!("42{},{}", ns, serde_json::json!([event, data])))
-            .await;
+        self.send(format!("42{},{}", ns, serde_json::json!([event, data]))).await;
     }
 
     /// Emits with an acknowledgement asked; its id.
     pub(crate) async fn emit_with_ack(&mut self, ns: &str, event: &str, data: Value) -> u64 {
         self.next_ack += 1;
-        self.send(format!(
-            "42{},{}{}",
-            ns,
-            self.next_ack,
-            serde_json::json!([event, data])
-        ))
-        .await;
+        self.send(format!("42{},{}{}", ns, self.next_ack, serde_json::json!([event, data]))).await;
         self.next_ack
     }
 
     /// The answer to one emit with an acknowledgement.
     pub(crate) async fn ask(&mut self, ns: &str, event: &str, data: Value) -> Value {
         let wanted = self.emit_with_ack(ns, event, data).await;
-        let answer = self
-            .until(|packet| matches!(packet, Packet::Ack { id, .. } if *id == wanted))
-            .await;
+        let answer = self.until(|packet| matches!(packet, Packet::Ack { id, .. } if *id == wanted)).await;
         answer.data().clone()
     }
 
@@ -145,9 +125,8 @@ impl Client {
 
     async fn text(&mut self) -> Option<String> {
         loop {
-            let message = tokio::time::timeout(DEADLINE, self.ws.next())
-                .await
-                .expect("something within the deadline");
+            let message =
+                tokio::time::timeout(DEADLINE, self.ws.next()).await.expect("something within the deadline");
             match message {
                 Some(Ok(Message::Text(text))) if text.as_str() == "2" => self.send("3".to_owned()).await,
                 Some(Ok(Message::Text(text))) => return Some(text.to_string()),
@@ -176,19 +155,9 @@ fn parse(text: &str) -> Option<Packet> {
     let ns = ns.to_owned();
     match kind {
         "41" => Some(Packet::Disconnect { ns }),
-        "42" => Some(Packet::Event {
-            ns,
-            name: json[0].as_str()?.to_owned(),
-            data: json[1].clone(),
-        }),
-        "43" => Some(Packet::Ack {
-            id: id?,
-            data: json[0].clone(),
-        }),
-        "44" => Some(Packet::ConnectError {
-            ns,
-            message: json["message"].as_str()?.to_owned(),
-        }),
+        "42" => Some(Packet::Event { ns, name: json[0].as_str()?.to_owned(), data: json[1].clone() }),
+        "43" => Some(Packet::Ack { id: id?, data: json[0].clone() }),
+        "44" => Some(Packet::ConnectError { ns, message: json["message"].as_str()?.to_owned() }),
         _ => None,
     }
 }

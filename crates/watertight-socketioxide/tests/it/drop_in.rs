@@ -16,13 +16,10 @@ use crate::server::{echo, incidents_of, is_gone, serve, serve_with};
 
 /// Written as a user of any adapter would.
 async fn generic<A: Adapter>(socket: SocketRef<A>, io: SocketIo<A>) {
-    socket.on(
-        "generic",
-        async |socket: SocketRef<A>, io: SocketIo<A>, ack: AckSender<A>| {
-            let known = io.of(socket.ns()).is_some();
-            ack.send(&known).ok();
-        },
-    );
+    socket.on("generic", async |socket: SocketRef<A>, io: SocketIo<A>, ack: AckSender<A>| {
+        let known = io.of(socket.ns()).is_some();
+        ack.send(&known).ok();
+    });
     drop(io);
 }
 
@@ -46,8 +43,7 @@ async fn extractors_arities_states_and_patterns() {
     let builder = SocketIo::builder().with_state(42_usize);
     let (server, _io) = serve_with(builder, |io| {
         io.ns("/generic", generic::<LocalAdapter>);
-        io.dyn_ns("/room-{id}", async |socket: SocketRef| echo(&socket))
-            .unwrap();
+        io.dyn_ns("/room-{id}", async |socket: SocketRef| echo(&socket)).unwrap();
         let check = async |TryData::<Value>(auth): TryData<Value>| match auth {
             Ok(auth) if auth["token"] == "no" => Err("no entry"),
             _ => Ok(()),
@@ -83,9 +79,7 @@ async fn extractors_arities_states_and_patterns() {
     .await;
     let mut client = Client::join(server, "/all").await;
     client.send(r#"42/all,7["many",1,"two"]"#.to_owned()).await;
-    let answer = client
-        .until(|packet| matches!(packet, Packet::Ack { id: 7, .. }))
-        .await;
+    let answer = client.until(|packet| matches!(packet, Packet::Ack { id: 7, .. })).await;
     assert_eq!(answer.data(), &json!(["many", 1, "two"]));
     assert_eq!(client.ask("/all", "whatever", Value::Null).await, "whatever");
     client.emit("/all", "none", Value::Null).await;
@@ -97,16 +91,9 @@ async fn extractors_arities_states_and_patterns() {
 
     let mut refused = Client::open(server).await;
     refused.send(r#"40/all,{"token":"no"}"#.to_owned()).await;
-    let Packet::ConnectError { message, .. } = refused.next().await else {
-        panic!("it is refused")
-    };
+    let Packet::ConnectError { message, .. } = refused.next().await else { panic!("it is refused") };
     assert_eq!(message, "no entry");
-    assert!(
-        refused
-            .connect("/missing")
-            .await
-            .is_err_and(|message| message == "Invalid namespace")
-    );
+    assert!(refused.connect("/missing").await.is_err_and(|message| message == "Invalid namespace"));
 }
 
 /// Middlewares run last added first, as socketioxide's do, and one that refuses keeps the others from running.
@@ -162,9 +149,7 @@ async fn custom_handler_types_register_and_are_guarded() {
 async fn sockets_from_the_handle_are_guarded() {
     let (server, io) = serve(|_| ()).await;
     let mut client = Client::join(server, "/").await;
-    let socket = io
-        .get_socket(client.sid.parse().unwrap())
-        .expect("it is connected");
+    let socket = io.get_socket(client.sid.parse().unwrap()).expect("it is connected");
     socket.on("boom", async || panic_now("a handler registered from outside"));
     client.send(r#"42["boom"]"#.to_owned()).await;
     client.until(|packet| packet.is_event("incident")).await;

@@ -32,10 +32,7 @@ async fn none_of_two_thousand_is_lost() {
 /// The handler is held up before, between and after it registers; events of two kinds come all the while.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn they_come_in_order_whenever_the_handler_registers() {
-    let (go, log) = (
-        Arc::new(Semaphore::new(0)),
-        Arc::new(Mutex::new(Vec::<(char, u64)>::new())),
-    );
+    let (go, log) = (Arc::new(Semaphore::new(0)), Arc::new(Mutex::new(Vec::<(char, u64)>::new())));
     let (step, seen) = (Arc::clone(&go), Arc::clone(&log));
     let (server, _io) = serve(|io| {
         io.ns("/slow", async move |socket: SocketRef| {
@@ -53,17 +50,12 @@ async fn they_come_in_order_whenever_the_handler_registers() {
     .await;
     let mut client = Client::join(server, "/slow").await;
     for number in 0..40 {
-        client
-            .emit("/slow", if number % 2 == 0 { "a" } else { "b" }, number.into())
-            .await;
+        client.emit("/slow", if number % 2 == 0 { "a" } else { "b" }, number.into()).await;
         if number == 10 || number == 20 {
             step.add_permits(1);
         }
     }
-    assert_eq!(
-        client.ask("/slow", "done", Value::Null).await,
-        Value::from("done")
-    );
+    assert_eq!(client.ask("/slow", "done", Value::Null).await, Value::from("done"));
     let all = || seen.lock().len() == 40;
     tokio::time::timeout(crate::client::DEADLINE, async {
         while !all() {
@@ -98,12 +90,7 @@ async fn the_hold_is_bounded() {
     client.until(|packet| packet.is_event("echo")).await;
     let last = client.emit_with_ack("/flood", "echo", Value::from("last")).await;
     let mut answered = 1;
-    while client.next().await
-        != (Packet::Ack {
-            id: last,
-            data: Value::from("last"),
-        })
-    {
+    while client.next().await != (Packet::Ack { id: last, data: Value::from("last") }) {
         answered += 1;
     }
     // The bound is 256; what came while it was being emptied found room again.

@@ -123,10 +123,7 @@ async fn a_good_handler_runs_once_and_before_the_clean_up() {
         }
         is_gone(&io, &sid, SOON).await;
     }
-    assert_eq!(
-        (RUNS.load(Ordering::SeqCst), ROOMS.load(Ordering::SeqCst)),
-        (2, 2)
-    );
+    assert_eq!((RUNS.load(Ordering::SeqCst), ROOMS.load(Ordering::SeqCst)), (2, 2));
 }
 
 /// A client that does not read until the server's buffers are full, and then panics, is gone all the same.
@@ -154,17 +151,9 @@ async fn a_client_that_does_not_read_is_gone_as_well() {
     let mut unread = client.into_inner();
     unread.flush().await.unwrap();
     let incident = &incidents_of(&sid, 1).await[0];
-    assert!(
-        incident.sealed_after.is_some_and(|after| after < SOON),
-        "{:?}",
-        incident.sealed_after
-    );
+    assert!(incident.sealed_after.is_some_and(|after| after < SOON), "{:?}", incident.sealed_after);
     is_gone(&io, &sid, SOON).await;
-    assert_eq!(
-        io.of("/deaf").unwrap().within("room").sockets().len(),
-        1,
-        "the bystander alone"
-    );
+    assert_eq!(io.of("/deaf").unwrap().within("room").sockets().len(), 1, "the bystander alone");
     // Kept open all the while: it was the server that closed.
     let _ = unread.send(Message::text("2")).await;
     bystander.finish().await;
@@ -174,9 +163,7 @@ async fn a_client_that_does_not_read_is_gone_as_well() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_namespaces_of_the_connection_end() {
     let (server, io) = serve(|io| {
-        io.ns("/one", async |socket: SocketRef| {
-            socket.on("boom", async || panic_now("a handler"))
-        });
+        io.ns("/one", async |socket: SocketRef| socket.on("boom", async || panic_now("a handler")));
         io.ns("/two", async |socket: SocketRef| echo(&socket));
     })
     .await;

@@ -16,9 +16,7 @@ const SOON: Duration = Duration::from_secs(1);
 
 /// Registers one event for each place that can panic.
 fn faults(socket: &SocketRef) {
-    socket.on("sync", |_: SocketRef| -> Ready<()> {
-        panic_now("a handler, before its future")
-    });
+    socket.on("sync", |_: SocketRef| -> Ready<()> { panic_now("a handler, before its future") });
     socket.on("async0", async || panic_now("a handler, before its first await"));
     socket.on("async", async || {
         tokio::task::yield_now().await;
@@ -57,10 +55,7 @@ async fn costs_one_socket(event: &str, ack_asked: bool, kind: ActivityKind) {
         });
     })
     .await;
-    let bystanders = [
-        Bystander::start(server, "/faults").await,
-        Bystander::start(server, "/faults").await,
-    ];
+    let bystanders = [Bystander::start(server, "/faults").await, Bystander::start(server, "/faults").await];
     let mut offender = Client::join(server, "/faults").await;
     if ack_asked {
         offender.emit_with_ack("/faults", event, Value::Null).await;
@@ -78,15 +73,8 @@ async fn costs_one_socket(event: &str, ack_asked: bool, kind: ActivityKind) {
     assert_eq!(notice["code"], "panic");
     assert_eq!(notice["retry"], true);
     assert_eq!(notice["retryAfterMs"], 1000);
-    assert!(
-        !notice.to_string().contains(PANIC_TEXT),
-        "details are not exposed by default: {notice}"
-    );
-    assert_eq!(
-        offender.next().await,
-        Packet::Closed,
-        "the close follows, and nothing else"
-    );
+    assert!(!notice.to_string().contains(PANIC_TEXT), "details are not exposed by default: {notice}");
+    assert_eq!(offender.next().await, Packet::Closed, "the close follows, and nothing else");
 
     let sid = offender.sid.clone();
     is_gone(&io, &sid, SOON).await;
@@ -133,9 +121,7 @@ sites! {
 async fn connect_handlers_and_extractors() {
     let (server, io) = serve(|io| {
         io.ns("/good", async |socket: SocketRef| echo(&socket));
-        io.ns("/sync", |_: SocketRef| -> Ready<()> {
-            panic_now("a connect handler, before its future")
-        });
+        io.ns("/sync", |_: SocketRef| -> Ready<()> { panic_now("a connect handler, before its future") });
         io.ns("/async", async || {
             tokio::task::yield_now().await;
             panic_now("a connect handler")
@@ -166,19 +152,13 @@ async fn middlewares_and_their_extractors() {
     let (server, io) = serve(|io| {
         io.ns("/good", async |socket: SocketRef| echo(&socket));
         let never = async |_: SocketRef| unreachable!("nobody gets in");
-        io.ns(
-            "/sync",
-            never.with(|_: SocketRef| -> Ready<Result<(), String>> { panic_now("a middleware") }),
-        );
+        io.ns("/sync", never.with(|_: SocketRef| -> Ready<Result<(), String>> { panic_now("a middleware") }));
         let late = async || -> Result<(), String> {
             tokio::task::yield_now().await;
             panic_now("a middleware, late")
         };
         io.ns("/async", never.with(late));
-        io.ns(
-            "/extract",
-            never.with(async |_: Data<PanicsWhenDeserialized>| Ok::<(), String>(())),
-        );
+        io.ns("/extract", never.with(async |_: Data<PanicsWhenDeserialized>| Ok::<(), String>(())));
     })
     .await;
     let bystander = Bystander::start(server, "/good").await;
@@ -186,11 +166,7 @@ async fn middlewares_and_their_extractors() {
         let mut offender = Client::open(server).await;
         let refused = offender.connect(ns).await.expect_err("it is refused");
         let incident = &incidents_of(&offender.sid, 1).await[0];
-        assert_eq!(
-            refused,
-            format!("panic; retry after 1000 ms (incident {})", incident.id),
-            "{ns}"
-        );
+        assert_eq!(refused, format!("panic; retry after 1000 ms (incident {})", incident.id), "{ns}");
         assert_eq!(
             incident.activity.as_ref().map(|activity| activity.kind()),
             Some(ActivityKind::Middleware)
@@ -217,24 +193,15 @@ async fn failing_only_the_event() {
         let error = client.ask("/fail", "boom", Value::Null).await;
         assert_eq!(error["code"], "panic");
         assert_eq!(error["id"].as_str().map(str::len), Some(26));
-        assert_eq!(
-            client.ask("/fail", "echo", json!("still here")).await,
-            json!("still here")
-        );
+        assert_eq!(client.ask("/fail", "echo", json!("still here")).await, json!("still here"));
     }
     client.emit_with_ack("/fail", "boom", Value::Null).await;
     client.until(|packet| packet.is_event("incident")).await;
     assert_eq!(client.next().await, Packet::Closed);
     is_gone(&io, &client.sid, SOON).await;
-    let verdicts: Vec<_> = incidents_of(&client.sid, 3)
-        .await
-        .iter()
-        .map(|incident| incident.verdict)
-        .collect();
-    assert_eq!(
-        verdicts,
-        [Verdict::FailEvent, Verdict::FailEvent, Verdict::Disconnect]
-    );
+    let verdicts: Vec<_> =
+        incidents_of(&client.sid, 3).await.iter().map(|incident| incident.verdict).collect();
+    assert_eq!(verdicts, [Verdict::FailEvent, Verdict::FailEvent, Verdict::Disconnect]);
     bystander.finish().await;
 }
 
@@ -258,17 +225,11 @@ async fn nobodys_faults() {
     .await;
     let bystander = Bystander::start(server, "/nobody").await;
     let mut client = Client::join(server, "/nobody").await;
-    assert_eq!(
-        client.ask("/nobody", "background", Value::Null).await,
-        json!(true)
-    );
+    assert_eq!(client.ask("/nobody", "background", Value::Null).await, json!(true));
     assert_eq!(client.ask("/nobody", "caught", Value::Null).await, json!(true));
     let incidents = incidents_of(&client.sid, 1).await;
     assert_eq!(incidents.len(), 1, "the background panic is not this client's");
-    assert_eq!(
-        (incidents[0].outcome, incidents[0].verdict),
-        (Outcome::Caught, Verdict::Ignore)
-    );
+    assert_eq!((incidents[0].outcome, incidents[0].verdict), (Outcome::Caught, Verdict::Ignore));
     assert_eq!(client.ask("/nobody", "echo", json!(7)).await, json!(7));
     bystander.finish().await;
 }

@@ -46,10 +46,7 @@ async fn protocol_v4() {
     ws.send(Message::text(r#"42["boom"]"#)).await.unwrap();
     let told = next(&mut ws).await.expect("the incident");
     let id = incidents_of(&sid, 1).await[0].id.to_string();
-    assert!(
-        told.starts_with(r#"42["incident""#) && told.contains(&id),
-        "{told}"
-    );
+    assert!(told.starts_with(r#"42["incident""#) && told.contains(&id), "{told}");
     assert_eq!(next(&mut ws).await, None, "then the close");
     is_gone(&io, &sid, SOON).await;
     bystander.finish().await;
@@ -76,11 +73,7 @@ async fn msgpack() {
     ws.send(boom).await.unwrap();
     // The engine's own pings are text.
     let mut packet = async || loop {
-        let message = tokio::time::timeout(DEADLINE, ws.next())
-            .await
-            .unwrap()
-            .unwrap()
-            .unwrap();
+        let message = tokio::time::timeout(DEADLINE, ws.next()).await.unwrap().unwrap().unwrap();
         if message.is_binary() {
             return message.into_data();
         }
@@ -89,14 +82,8 @@ async fn msgpack() {
     let told = packet().await;
     let incident = &incidents_of(&sid, 1).await[0];
     let id = incident.id.to_string();
-    assert!(
-        told.windows(id.len()).any(|window| window == id.as_bytes()),
-        "{told:?}"
-    );
-    assert!(
-        incident.sealed_after.unwrap() < Duration::from_millis(250),
-        "it was not waited for in vain"
-    );
+    assert!(told.windows(id.len()).any(|window| window == id.as_bytes()), "{told:?}");
+    assert!(incident.sealed_after.unwrap() < Duration::from_millis(250), "it was not waited for in vain");
     is_gone(&io, &sid, SOON).await;
 }
 
@@ -123,13 +110,9 @@ async fn plain_hyper() {
                             request.extensions_mut().insert(connection.clone());
                             hyper::service::Service::call(&service, request)
                         });
-                        builder
-                            .serve_connection_with_upgrades(TokioIo::new(tcp), service)
-                            .await
+                        builder.serve_connection_with_upgrades(TokioIo::new(tcp), service).await
                     } else {
-                        builder
-                            .serve_connection_with_upgrades(TokioIo::new(tcp), service)
-                            .await
+                        builder.serve_connection_with_upgrades(TokioIo::new(tcp), service).await
                     }
                 });
             }
@@ -143,12 +126,7 @@ async fn plain_hyper() {
             assert_eq!(end, Packet::Closed);
         } else {
             // Nobody can close that transport from outside: the socket is disconnected from its namespace.
-            assert_eq!(
-                end,
-                Packet::Disconnect {
-                    ns: "/hyper".to_owned()
-                }
-            );
+            assert_eq!(end, Packet::Disconnect { ns: "/hyper".to_owned() });
         }
         is_gone(&io, &client.sid, SOON).await;
         bystander.finish().await;

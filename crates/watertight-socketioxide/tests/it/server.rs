@@ -19,9 +19,7 @@ pub(crate) fn sink() -> &'static CaptureSink {
     SINK.get_or_init(|| {
         let sink = CaptureSink::new();
         print_failures_only();
-        let policy = StandardPolicy::new()
-            .fail_event("/fail", "boom")
-            .fail_event_limit(2);
+        let policy = StandardPolicy::new().fail_event("/fail", "boom").fail_event_limit(2);
         Watertight::builder()
             .sink(sink.clone())
             .policy(policy)
@@ -39,10 +37,7 @@ pub(crate) fn sink() -> &'static CaptureSink {
 fn print_failures_only() {
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
-        if !info
-            .payload_as_str()
-            .is_some_and(|text| text.contains(PANIC_TEXT))
-        {
+        if !info.payload_as_str().is_some_and(|text| text.contains(PANIC_TEXT)) {
             default(info);
         }
     }));
@@ -72,13 +67,10 @@ pub(crate) async fn serve_with(
 
 /// The `echo` event of bystanders.
 pub(crate) fn echo(socket: &SocketRef) {
-    socket.on(
-        "echo",
-        async |socket: SocketRef, Data::<serde_json::Value>(data), ack: AckSender| {
-            socket.emit("echo", &data).ok();
-            ack.send(&data).ok();
-        },
-    );
+    socket.on("echo", async |socket: SocketRef, Data::<serde_json::Value>(data), ack: AckSender| {
+        socket.emit("echo", &data).ok();
+        ack.send(&data).ok();
+    });
 }
 
 /// The incidents of one session, once there are `count`.
@@ -87,10 +79,7 @@ pub(crate) async fn incidents_of(sid: &str, count: usize) -> Vec<Arc<Incident>> 
     let wait = move || {
         sink().wait_for(DEADLINE, |incidents| {
             let ours = |incident: &&Arc<Incident>| {
-                incident
-                    .offender
-                    .as_ref()
-                    .is_some_and(|offender| offender.id == sid)
+                incident.offender.as_ref().is_some_and(|offender| offender.id == sid)
             };
             let found: Vec<_> = incidents.iter().filter(ours).cloned().collect();
             (found.len() >= count).then_some(found)
@@ -102,11 +91,8 @@ pub(crate) async fn incidents_of(sid: &str, count: usize) -> Vec<Arc<Incident>> 
 /// Waits until nothing is left of a session: no compartment, no socket in any namespace, no room entry.
 pub(crate) async fn is_gone(io: &SocketIo<LocalAdapter>, sid: &str, within: Duration) {
     let left = || {
-        let sockets = io
-            .nsps()
-            .into_iter()
-            .flat_map(|ns| ns.sockets())
-            .filter(|socket| socket.id.as_str() == sid);
+        let sockets =
+            io.nsps().into_iter().flat_map(|ns| ns.sockets()).filter(|socket| socket.id.as_str() == sid);
         (Registry::global().by_session(sid).is_some(), sockets.count())
     };
     let gone = async {
@@ -115,9 +101,5 @@ pub(crate) async fn is_gone(io: &SocketIo<LocalAdapter>, sid: &str, within: Dura
         }
     };
     let in_time = tokio::time::timeout(within, gone).await;
-    assert!(
-        in_time.is_ok(),
-        "left of {sid}: (compartment, sockets) = {:?}",
-        left()
-    );
+    assert!(in_time.is_ok(), "left of {sid}: (compartment, sockets) = {:?}", left());
 }

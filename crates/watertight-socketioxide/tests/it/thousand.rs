@@ -23,10 +23,8 @@ async fn a_thousand_sockets_at_once() {
         });
     })
     .await;
-    let bystanders = [
-        Bystander::start(server, "/thousand").await,
-        Bystander::start(server, "/thousand").await,
-    ];
+    let bystanders =
+        [Bystander::start(server, "/thousand").await, Bystander::start(server, "/thousand").await];
     let mut clients = Vec::new();
     for _ in 0..1000 {
         clients.push(Client::join(server, "/thousand").await);
@@ -37,9 +35,7 @@ async fn a_thousand_sockets_at_once() {
         .into_iter()
         .map(|mut client| {
             tokio::spawn(async move {
-                client
-                    .emit("/thousand", "boom", Value::from(client.sid.clone()))
-                    .await;
+                client.emit("/thousand", "boom", Value::from(client.sid.clone())).await;
                 let told = client.until(|packet| packet.is_event("incident")).await;
                 assert_eq!(client.next().await, Packet::Closed);
                 (client.sid, told.data()["id"].as_str().unwrap().to_owned())

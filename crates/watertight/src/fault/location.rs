@@ -16,11 +16,7 @@ pub struct Location {
 impl Location {
     /// A location; `line` and `column` count from 1.
     pub fn new(file: impl Into<Arc<str>>, line: u32, column: u32) -> Self {
-        Self {
-            file: file.into(),
-            line,
-            column,
-        }
+        Self { file: file.into(), line, column }
     }
 
     /// The path as the compiler saw it: of the machine that built the program, with its separators.

@@ -21,9 +21,7 @@ impl SeenLocations {
     }
 
     fn with_slots(slots: usize) -> Self {
-        Self {
-            slots: (0..slots).map(|_| AtomicU64::new(0)).collect(),
-        }
+        Self { slots: (0..slots).map(|_| AtomicU64::new(0)).collect() }
     }
 
     /// Whether the location is surely new; a full table answers no.

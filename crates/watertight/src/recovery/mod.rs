@@ -3,7 +3,6 @@
 mod seal;
 mod storm;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -15,6 +14,7 @@ use self::seal::Sealing;
 use self::storm::Storms;
 use crate::compartment::Compartment;
 use crate::fault::{Attribution, Component, Frames, Origin, Report};
+use crate::guard::quietly;
 use crate::hook;
 use crate::incident::{Incident, IncidentId, Offender};
 use crate::inner::{Command, GENERIC_MESSAGE, Inner};
@@ -24,15 +24,11 @@ use crate::sink::{Event, Sink};
 
 /// Starts the recovery thread. It ends with the process.
 pub(crate) fn start(inner: Arc<Inner>, commands: mpsc::UnboundedReceiver<Command>) -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    std::thread::Builder::new()
-        .name("watertight-recovery".into())
-        .spawn(move || {
-            hook::mark_recovery_thread();
-            runtime.block_on(Recovery::new(inner).run(commands));
-        })?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name("watertight-recovery".into()).spawn(move || {
+        hook::mark_recovery_thread();
+        runtime.block_on(Recovery::new(inner).run(commands));
+    })?;
     Ok(())
 }
 
@@ -52,12 +48,7 @@ struct RecoveryMode {
 impl Recovery {
     fn new(inner: Arc<Inner>) -> Self {
         let storms = Storms::new(inner.settings.storm_limit);
-        Self {
-            inner,
-            storms,
-            mode: None,
-            lost_told: 0,
-        }
+        Self { inner, storms, mode: None, lost_told: 0 }
     }
 
     async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
@@ -66,35 +57,28 @@ impl Recovery {
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                report = inner.mailbox.receive() => self.handle(*report),
+                // Each step calls code of others guarded. Should this file itself panic, that costs one step: without
+                // this thread, nothing is ever sealed again.
+                report = inner.mailbox.receive() => {
+                    quietly(|| self.handle(*report));
+                }
                 command = commands.recv() => match command {
-                    Some(Command::Seal { compartment, notice, mode, done }) => self.seal_as_asked(compartment, notice, mode, done),
+                    Some(Command::Seal { compartment, notice, mode, done }) => {
+                        quietly(|| self.seal_as_asked(compartment, notice, mode, done));
+                    }
                     None => return,
                 },
-                _ = sweep.tick() => self.sweep(),
+                _ = sweep.tick() => {
+                    quietly(|| self.sweep());
+                }
             }
         }
     }
 
     /// One fault, from the report to the verdict's execution.
     fn handle(&mut self, report: Report) {
-        let Report {
-            fault,
-            attribution,
-            compartment,
-            activity,
-            outcome,
-            origin,
-            responder,
-        } = report;
-        let Origin {
-            message,
-            location,
-            thread,
-            frames,
-            at,
-            time,
-        } = origin;
+        let Report { fault, attribution, compartment, activity, outcome, origin, responder } = report;
+        let Origin { message, location, thread, frames, at, time } = origin;
         let component = location.as_ref().map_or(Component::Unknown, Component::of);
         let storm = self.storms.count(location.as_ref(), &component, Instant::now());
         let case = Case {
@@ -148,14 +132,17 @@ impl Recovery {
             storm,
         };
         let notice = self.notice(&incident);
-        if verdict == Verdict::FailEvent
-            && let Some(compartment) = &compartment
-        {
-            compartment.count_failed_event();
+        if let Some(compartment) = &compartment {
+            let fails_event = verdict == Verdict::FailEvent;
+            if fails_event {
+                compartment.count_failed_event();
+            }
             if let Some(responder) = responder {
-                compartment.on_runtime(|| {
-                    let _ = catch_unwind(AssertUnwindSafe(|| responder(&notice)));
-                });
+                // What it holds is the application's, also when it is not called.
+                let answer = || {
+                    if fails_event { responder(&notice) } else { drop(responder) }
+                };
+                compartment.on_runtime(|| quietly(answer));
             }
         }
         // The client comes first: it is told before anything is written or named.
@@ -174,11 +161,7 @@ impl Recovery {
         }
         self.enter_mode();
         if let (Some(_), Some(offender), false) = (&sealing, &incident.offender, storm) {
-            self.tell_sinks(&Event::Sealing {
-                id,
-                offender,
-                code: fault.code(),
-            });
+            self.tell_sinks(&Event::Sealing { id, offender, code: fault.code() });
         }
         let inner = Arc::clone(&self.inner);
         tokio::spawn(async move {
@@ -186,7 +169,7 @@ impl Recovery {
                 let left = sealing.finish(telling, &inner.settings).await;
                 incident.sealed_after = Some(at.elapsed());
                 if let Some(offender) = &incident.offender {
-                    inner.tell_seal(id, offender, left, at, incident.storm);
+                    inner.tell_seal(id, offender, incident.fault.code(), left, at, incident.storm);
                 }
             }
             incident.backtrace = symbolise(frames).await;
@@ -196,17 +179,13 @@ impl Recovery {
     }
 
     fn judge(&self, case: &Case<'_>) -> Verdict {
-        catch_unwind(AssertUnwindSafe(|| self.inner.policy.judge(case)))
-            .unwrap_or_else(|_| StandardPolicy::new().judge(case))
+        quietly(|| self.inner.policy.judge(case)).unwrap_or_else(|| StandardPolicy::new().judge(case))
     }
 
     fn notice(&self, incident: &Incident) -> Notice {
         let settings = &self.inner.settings;
-        let message = if settings.expose_details {
-            incident.message.clone()
-        } else {
-            GENERIC_MESSAGE.to_owned()
-        };
+        let message =
+            if settings.expose_details { incident.message.clone() } else { GENERIC_MESSAGE.to_owned() };
         let mut notice = Notice::new(incident.fault.code(), message).retry(true, settings.retry_after);
         notice.id = incident.id;
         notice
@@ -225,22 +204,13 @@ impl Recovery {
         }
         let (at, id, code) = (Instant::now(), notice.id, notice.code);
         let offender = offender(&compartment);
-        let sealing = Sealing {
-            compartment,
-            notice,
-            mode,
-            transport_is_dead: false,
-        };
+        let sealing = Sealing { compartment, notice, mode, transport_is_dead: false };
         let telling = sealing.tell();
-        self.tell_sinks(&Event::Sealing {
-            id,
-            offender: &offender,
-            code,
-        });
+        self.tell_sinks(&Event::Sealing { id, offender: &offender, code });
         let inner = Arc::clone(&self.inner);
         tokio::spawn(async move {
             let left = sealing.finish(telling, &inner.settings).await;
-            inner.tell_seal(id, &offender, left, at, false);
+            inner.tell_seal(id, &offender, code, left, at, false);
             // Whoever asked may have stopped waiting.
             let _ = done.send(());
         });
@@ -254,10 +224,7 @@ impl Recovery {
                 mode.last = now;
             }
             None => {
-                self.mode = Some(RecoveryMode {
-                    incidents: 1,
-                    last: now,
-                });
+                self.mode = Some(RecoveryMode { incidents: 1, last: now });
                 self.inner.recovering.store(true, Ordering::Relaxed);
                 self.tell_sinks(&Event::RecoveryStarted);
             }
@@ -268,25 +235,13 @@ impl Recovery {
     fn sweep(&mut self) {
         let now = Instant::now();
         for summary in self.storms.summaries(now) {
-            let storm::Summary {
-                location,
-                component,
-                omitted,
-                window,
-            } = &summary;
+            let storm::Summary { location, component, omitted, window } = &summary;
             let (location, component) = (location.as_ref(), component);
-            self.tell_sinks(&Event::Summary {
-                location,
-                component,
-                omitted: *omitted,
-                window: *window,
-            });
+            self.tell_sinks(&Event::Summary { location, component, omitted: *omitted, window: *window });
         }
         let lost = self.inner.mailbox.overflow();
         if lost > self.lost_told {
-            self.tell_sinks(&Event::Lost {
-                reports: lost - self.lost_told,
-            });
+            self.tell_sinks(&Event::Lost { reports: lost - self.lost_told });
             self.lost_told = lost;
         }
         if let Some(mode) = &self.mode
@@ -308,41 +263,33 @@ impl Inner {
     /// Calls every sink; one that panics does not keep the others from being called.
     fn each_sink(&self, call: impl Fn(&dyn Sink)) {
         for sink in &self.sinks {
-            let _ = catch_unwind(AssertUnwindSafe(|| call(&**sink)));
+            quietly(|| call(&**sink));
         }
     }
 
-    fn tell_seal(&self, id: IncidentId, offender: &Offender, left: usize, since: Instant, storm: bool) {
+    fn tell_seal(
+        &self,
+        id: IncidentId,
+        offender: &Offender,
+        code: &'static str,
+        left: usize,
+        since: Instant,
+        storm: bool,
+    ) {
         if left > 0 {
             self.counters.overdue.add();
-            self.each_sink(|sink| {
-                sink.event(&Event::SealOverdue {
-                    id,
-                    offender,
-                    parts: left,
-                })
-            });
+            self.each_sink(|sink| sink.event(&Event::SealOverdue { id, offender, parts: left }));
             return;
         }
         self.counters.sealed.add();
         if !storm {
-            self.each_sink(|sink| {
-                sink.event(&Event::Sealed {
-                    id,
-                    offender,
-                    took: since.elapsed(),
-                })
-            });
+            self.each_sink(|sink| sink.event(&Event::Sealed { id, offender, code, took: since.elapsed() }));
         }
     }
 }
 
 fn offender(compartment: &Compartment) -> Offender {
-    Offender {
-        id: compartment.id(),
-        identity: compartment.identity(),
-        peer: compartment.peer(),
-    }
+    Offender { id: compartment.id(), identity: compartment.identity(), peer: compartment.peer() }
 }
 
 /// Names the frames away from the thread that seals: the first time in a process this can take a while.

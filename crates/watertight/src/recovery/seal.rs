@@ -1,6 +1,5 @@
 //! The act of sealing one compartment.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +7,7 @@ use smallvec::SmallVec;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::compartment::Compartment;
+use crate::guard::quietly;
 use crate::registry::Registry;
 use crate::seal::{CloseMode, Notice, Seal, SealMode, Told};
 use crate::settings::Settings;
@@ -68,11 +68,7 @@ impl Sealing {
     /// Waits until the notice has left the process, at most for `grace`.
     async fn flush(&self, grace: Duration) {
         let answers = || -> SmallVec<[bool; 4]> {
-            self.compartment
-                .parts()
-                .iter()
-                .filter_map(|part| part.delivered(&self.notice))
-                .collect()
+            self.compartment.parts().iter().filter_map(|part| part.delivered(&self.notice)).collect()
         };
         if answers().is_empty() {
             tokio::time::sleep(BLIND_FLUSH.min(grace)).await;
@@ -91,12 +87,7 @@ impl Sealing {
     }
 
     fn end(&self) -> usize {
-        let left = self
-            .compartment
-            .parts()
-            .iter()
-            .filter(|part| !part.is_gone())
-            .count();
+        let left = self.compartment.parts().iter().filter(|part| !part.is_gone()).count();
         self.compartment.end_seal();
         Registry::global().forget(&self.compartment);
         left
@@ -107,7 +98,7 @@ impl Sealing {
     fn each(&self, parts: &[Arc<dyn Seal>], mut act: impl FnMut(&dyn Seal)) {
         self.compartment.on_runtime(|| {
             for part in parts {
-                let _ = catch_unwind(AssertUnwindSafe(|| act(&**part)));
+                quietly(|| act(&**part));
             }
         });
     }

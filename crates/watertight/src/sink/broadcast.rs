@@ -18,9 +18,7 @@ impl BroadcastSink {
     /// Holds at most `capacity` incidents for slow listeners (at least 1).
     #[must_use]
     pub fn new(capacity: usize) -> Self {
-        Self {
-            sender: broadcast::Sender::new(capacity.max(1)),
-        }
+        Self { sender: broadcast::Sender::new(capacity.max(1)) }
     }
 
     /// Listens from now on.

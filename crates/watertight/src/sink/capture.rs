@@ -58,11 +58,7 @@ impl CaptureSink {
                 return found;
             }
             let timed_out = self.shared.changed.wait_until(&mut state, until).timed_out();
-            assert!(
-                !timed_out,
-                "not within {deadline:?}; incidents: {:#?}",
-                state.incidents
-            );
+            assert!(!timed_out, "not within {deadline:?}; incidents: {:#?}", state.incidents);
         }
     }
 }

@@ -48,6 +48,8 @@ pub enum Event<'a> {
         id: IncidentId,
         /// As in `Sealing`.
         offender: &'a Offender,
+        /// As in `Sealing`.
+        code: &'static str,
         /// From the decision until nothing was left.
         took: Duration,
     },

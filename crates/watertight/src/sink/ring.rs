@@ -19,10 +19,7 @@ impl RingSink {
     /// A ring of at most `capacity` incidents (at least 1).
     #[must_use]
     pub fn new(capacity: usize) -> Self {
-        Self {
-            ring: Arc::default(),
-            capacity: capacity.max(1),
-        }
+        Self { ring: Arc::default(), capacity: capacity.max(1) }
     }
 
     /// The incidents it holds, latest first.
@@ -34,12 +31,7 @@ impl RingSink {
     /// The incident with this id, while it is held.
     #[must_use]
     pub fn find(&self, id: IncidentId) -> Option<Arc<Incident>> {
-        self.ring
-            .lock()
-            .iter()
-            .rev()
-            .find(|incident| incident.id == id)
-            .cloned()
+        self.ring.lock().iter().rev().find(|incident| incident.id == id).cloned()
     }
 }
 

@@ -16,17 +16,8 @@ impl Sink for TracingSink {
         if incident.storm {
             return;
         }
-        let Incident {
-            id,
-            fault,
-            message,
-            location,
-            component,
-            attribution,
-            offender,
-            activity,
-            ..
-        } = &**incident;
+        let Incident { id, fault, message, location, component, attribution, offender, activity, .. } =
+            &**incident;
         let text = |value: Option<String>| value.unwrap_or_default();
         macro_rules! write {
             ($level:ident, $text:literal) => {
@@ -63,12 +54,7 @@ impl Sink for TracingSink {
             Event::SealOverdue { id, offender, parts } => tracing::error!(
                 target: "watertight", incident = %id, socket = offender.id, parts, "not everything could be closed"
             ),
-            Event::Summary {
-                location,
-                component,
-                omitted,
-                window,
-            } => tracing::error!(
+            Event::Summary { location, component, omitted, window } => tracing::error!(
                 target: "watertight",
                 location = location.map(ToString::to_string).unwrap_or_default(),
                 component = %component, omitted, ?window, "more incidents at this location"

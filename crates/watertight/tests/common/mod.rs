@@ -35,18 +35,8 @@ pub(crate) fn in_child(test: &str, environment: &[(&str, &str)], body: impl FnOn
         out: String::from_utf8_lossy(&output.stdout).into_owned(),
         err: String::from_utf8_lossy(&output.stderr).into_owned(),
     };
-    assert!(
-        output.status.success(),
-        "the child failed: {}\n{}\n{}",
-        output.status,
-        written.out,
-        written.err
-    );
-    assert!(
-        written.out.contains("1 passed"),
-        "no test is called {test}:\n{}",
-        written.out
-    );
+    assert!(output.status.success(), "the child failed: {}\n{}\n{}", output.status, written.out, written.err);
+    assert!(written.out.contains("1 passed"), "no test is called {test}:\n{}", written.out);
     Some(written)
 }
 
@@ -54,6 +44,20 @@ pub(crate) fn in_child(test: &str, environment: &[(&str, &str)], body: impl FnOn
 pub(crate) struct Written {
     pub(crate) out: String,
     pub(crate) err: String,
+}
+
+/// A builder whose hook still lets a failing test say why. What panics on a runtime's threads, or on the
+/// recovery's, is expected.
+#[expect(clippy::disallowed_methods, reason = "the hook that was there before is chained")]
+pub(crate) fn builder() -> watertight::Builder {
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let expected = |name: &str| name.starts_with("tokio") || name.starts_with("watertight");
+        if std::thread::current().name().is_some_and(|name| !expected(name)) {
+            default(info);
+        }
+    }));
+    watertight::Watertight::builder().previous_hook(watertight::PreviousHook::Chain)
 }
 
 /// Waits until `done`, looking every millisecond.
@@ -76,10 +80,7 @@ pub(crate) struct Part {
 impl Part {
     /// A part that panics whenever it is called, and is gone once it was closed all the same.
     pub(crate) fn panicking() -> Arc<Self> {
-        Arc::new(Self {
-            panics: true,
-            ..Self::default()
-        })
+        Arc::new(Self { panics: true, ..Self::default() })
     }
 
     /// The notices it was given.
@@ -124,29 +125,19 @@ impl Client {
 
     /// A scope of its compartment for an event of namespace `/`.
     pub(crate) fn scope(&self, event: impl Into<String>) -> Scope {
-        Scope::new(
-            Arc::clone(&self.lease),
-            Activity::new(ActivityKind::Event, "/", event.into()),
-        )
+        Scope::new(Arc::clone(&self.lease), Activity::new(ActivityKind::Event, "/", event.into()))
     }
 
     /// Whether `incident` names it.
     pub(crate) fn is_named_by(&self, incident: &Incident) -> bool {
-        incident
-            .offender
-            .as_ref()
-            .is_some_and(|offender| offender.id == self.lease.id())
+        incident.offender.as_ref().is_some_and(|offender| offender.id == self.lease.id())
     }
 }
 
 /// The one incident whose message contains `text`. A second one fails the test: one fault is one incident.
 pub(crate) fn the_incident(sink: &CaptureSink, text: &str) -> Arc<Incident> {
     let found = |incidents: &[Arc<Incident>]| -> Vec<Arc<Incident>> {
-        incidents
-            .iter()
-            .filter(|incident| incident.message.contains(text))
-            .cloned()
-            .collect()
+        incidents.iter().filter(|incident| incident.message.contains(text)).cloned().collect()
     };
     sink.wait_for(DEADLINE, |incidents| (!found(incidents).is_empty()).then_some(()));
     flush(sink);
@@ -167,9 +158,6 @@ pub(crate) fn flush(sink: &CaptureSink) {
     );
     watertight::submit(Box::new(fault));
     sink.wait_for(DEADLINE, |incidents| {
-        incidents
-            .iter()
-            .any(|incident| incident.message == mark)
-            .then_some(())
+        incidents.iter().any(|incident| incident.message == mark).then_some(())
     });
 }

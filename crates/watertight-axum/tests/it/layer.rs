@@ -1,0 +1,89 @@
+//! Plain HTTP requests that panic.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use watertight::{Attribution, Verdict};
+
+use crate::bystanders::Bystanders;
+use crate::server::{DEADLINE, Left, Server, turn, within};
+
+/// One connection that is kept alive.
+struct Http {
+    server: SocketAddr,
+    stream: BufReader<TcpStream>,
+}
+
+impl Http {
+    async fn connect(server: SocketAddr) -> Self {
+        let stream = TcpStream::connect(server).await.expect("the server listens");
+        Self { server, stream: BufReader::new(stream) }
+    }
+
+    /// Sends a request and reads the status and the body of its answer.
+    async fn get(&mut self, path: &str) -> (u16, String) {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {}\r\n\r\n", self.server);
+        self.stream.write_all(request.as_bytes()).await.expect("it is open");
+        within(DEADLINE, "an answer", self.answer()).await
+    }
+
+    async fn answer(&mut self) -> (u16, String) {
+        let (mut status, mut length) = (0, 0);
+        loop {
+            let mut line = String::new();
+            let read = self.stream.read_line(&mut line).await.expect("it is open");
+            assert_ne!(read, 0, "the connection was closed instead of answered");
+            let line = line.trim_end();
+            if line.is_empty() {
+                break;
+            }
+            if let Some(rest) = line.strip_prefix("HTTP/1.1 ") {
+                status = rest[..3].parse().expect("a status");
+            }
+            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().expect("a length");
+            }
+        }
+        let mut body = vec![0; length];
+        self.stream.read_exact(&mut body).await.expect("the whole body");
+        (status, String::from_utf8(body).expect("text"))
+    }
+}
+
+/// Would reveal a request that costs the connection, which may be a reverse proxy's and carry other clients' requests,
+/// or that somebody is blamed for it. And a panic's text in the answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_route_that_panics_answers_500_and_keeps_the_connection() {
+    let turn = turn().await;
+    let server = Server::start().await;
+    let bystanders = Bystanders::start(server.address).await;
+    let mut http = Http::connect(server.address).await;
+    assert_eq!(http.get("/health").await, (200, "OK".to_owned()));
+    let left = Left::now();
+    for (path, text) in [("/panic", "panic in a route"), ("/panic_in_call", "panic in call")] {
+        let (status, body) = http.get(path).await;
+        assert_eq!((status, &*body), (500, "internal server error\n"));
+        let incident = turn.incident(|incident| incident.message == text);
+        assert_eq!((incident.attribution, incident.verdict), (Attribution::Unattributed, Verdict::Ignore));
+        assert!(incident.offender.is_none());
+        assert_eq!(http.get("/health").await, (200, "OK".to_owned()));
+    }
+    assert_eq!(Left::now(), left, "nobody was disconnected");
+    drop(http);
+    bystanders.noticed_nothing().await;
+}
+
+/// Would reveal a connection that stays in the task table when its client has gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_left_of_requests() {
+    let _turn = turn().await;
+    let server = Server::start().await;
+    let left = Left::now();
+    for _ in 0..10 {
+        let mut http = Http::connect(server.address).await;
+        assert_eq!(http.get("/panic").await.0, 500);
+    }
+    left.is_back(Duration::from_secs(1)).await;
+}

@@ -1,0 +1,11 @@
+//! Real servers on free ports, with bystanders. One recovery for all; the tests take turns, because they look at
+//! what is left in the whole process.
+
+mod bystanders;
+mod client;
+mod guarded_io;
+mod layer;
+mod server;
+mod shutdown;
+mod tls;
+mod websocket;

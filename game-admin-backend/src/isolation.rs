@@ -1,0 +1,133 @@
+//! The isolation of faults: installed from the settings, and logged in the founding document's words.
+
+use std::sync::Arc;
+
+use tracing::{error, info, warn};
+use watertight::{
+    Attribution, Event, Incident, InstallError, RingSink, Sink, StandardPolicy, Verdict, Watertight,
+};
+
+use crate::settings::Settings;
+
+/// Installs the panic hook and the recovery thread of the process. Answers where its incidents are kept.
+///
+/// # Errors
+///
+/// If they are installed already, or the thread does not start.
+pub fn install(settings: &Settings) -> Result<RingSink, InstallError> {
+    let Settings { detection, recovery, monitoring, logging, .. } = settings;
+    let mut policy = StandardPolicy::new().fail_event_limit(detection.fail_event_limit);
+    for event in &detection.fail_events {
+        policy = policy.fail_event(&event.namespace, &event.event);
+    }
+    let incidents = RingSink::new(monitoring.incident_history as usize);
+    Watertight::builder()
+        .policy(policy)
+        .sink(FoundingLog)
+        .sink(incidents.clone())
+        .expose_details(detection.expose_details)
+        .grace(recovery.grace())
+        .retry_after(recovery.retry_after())
+        .quiet_period(recovery.quiet_period())
+        .disconnect_cleanup(recovery.disconnect_cleanup())
+        .disconnect_deadline(recovery.disconnect_deadline())
+        .sweep_interval(monitoring.sweep_interval())
+        .storm_limit(logging.storm_limit_per_second)
+        .install()?;
+    Ok(incidents)
+}
+
+/// Logs incidents and what the recovery does in the founding document's lines, with the facts as fields beside them.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct FoundingLog;
+
+impl Sink for FoundingLog {
+    fn incident(&self, incident: &Arc<Incident>) {
+        // The fault was logged when it came. What was not known then follows, once for each place that panics.
+        if let Some(backtrace) = &incident.backtrace {
+            let location = incident.location.as_ref().map(ToString::to_string).unwrap_or_default();
+            info!(incident = %incident.id, location, backtrace = &**backtrace, "backtrace of the first panic here");
+        }
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        match event {
+            Event::Fault(incident) => fault(incident),
+            Event::RecoveryStarted => {
+                warn!("🔄 Panic recovery mode activated - monitoring for problematic sockets");
+            }
+            Event::RecoveryEnded { incidents } => {
+                info!(incidents, "🔄 Panic recovery mode deactivated - it has been quiet");
+            }
+            Event::Sealing { id, offender, code } => {
+                let socket_id = &offender.id;
+                match *code {
+                    "shutdown" => info!(socket_id, "disconnecting a socket: the server stops"),
+                    "kicked" => {
+                        info!(incident = %id, socket_id, "disconnecting a socket: an operator kicks it")
+                    }
+                    code => {
+                        error!(incident = %id, socket_id, code, "🔌 Disconnecting problematic socket: {socket_id}");
+                    }
+                }
+            }
+            Event::Sealed { id, offender, code, took } => {
+                let (socket_id, took_ms) = (&offender.id, took.as_secs_f64() * 1000.0);
+                match *code {
+                    "shutdown" | "kicked" => info!(socket_id, took_ms, "a socket is disconnected"),
+                    _ => info!(
+                        incident = %id, socket_id, took_ms,
+                        "✅ Successfully disconnected problematic socket: {socket_id}"
+                    ),
+                }
+            }
+            Event::SealOverdue { id, offender, parts } => error!(
+                incident = %id, socket_id = offender.id, parts,
+                "a socket could not be disconnected completely in time"
+            ),
+            Event::Summary { location, component, omitted, window } => error!(
+                location = location.map(ToString::to_string).unwrap_or_default(), component = %component, omitted,
+                window_ms = u64::try_from(window.as_millis()).unwrap_or(u64::MAX),
+                "{omitted} more incidents at this location were not logged one by one"
+            ),
+            Event::Lost { reports } => error!(reports, "faults came faster than they could be recorded"),
+            _ => {}
+        }
+    }
+}
+
+fn fault(incident: &Incident) {
+    let location = incident.location.as_ref().map(ToString::to_string).unwrap_or_default();
+    let socket_id = incident.offender.as_ref().map(|offender| &*offender.id).unwrap_or_default();
+    let activity = incident.activity.as_ref().map(ToString::to_string).unwrap_or_default();
+    error!(
+        incident = %incident.id,
+        socket_id,
+        activity,
+        location,
+        component = %incident.component,
+        fault = incident.fault.code(),
+        attribution = ?incident.attribution,
+        outcome = ?incident.outcome,
+        verdict = ?incident.verdict,
+        thread = incident.thread,
+        "💥 Application panic: {}", incident.message
+    );
+    if incident.attribution == Attribution::Transport
+        || incident.component.is_transport()
+        || is_transport(incident)
+    {
+        error!(incident = %incident.id, socket_id, location, "🔌 WebSocket transport panic detected at {location}");
+    }
+    if incident.verdict == Verdict::Disconnect {
+        error!(
+            incident = %incident.id, socket_id,
+            "🛠️ Server will attempt to recover and disconnect problematic sockets"
+        );
+    }
+}
+
+/// Whether the engine's own work on a request of the socket panicked.
+fn is_transport(incident: &Incident) -> bool {
+    incident.activity.as_ref().is_some_and(|activity| activity.kind() == watertight::ActivityKind::Transport)
+}
