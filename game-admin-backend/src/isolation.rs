@@ -86,7 +86,9 @@ impl Sink for FoundingLog {
                 "a socket could not be disconnected completely in time"
             ),
             Event::Summary { location, component, omitted, window } => error!(
-                location = location.map(ToString::to_string).unwrap_or_default(), component = %component, omitted,
+                location = location.map(ToString::to_string).unwrap_or_default(),
+                component = component.to_string(),
+                omitted,
                 window_ms = u64::try_from(window.as_millis()).unwrap_or(u64::MAX),
                 "{omitted} more incidents at this location were not logged one by one"
             ),
@@ -105,7 +107,7 @@ fn fault(incident: &Incident) {
         socket_id,
         activity,
         location,
-        component = %incident.component,
+        component = incident.component.to_string(),
         fault = incident.fault.code(),
         attribution = ?incident.attribution,
         outcome = ?incident.outcome,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker, ready};
 
 use parking_lot::Mutex;
@@ -67,6 +67,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> GuardedIo<IO> {
     pub fn connection(&self) -> Connection {
         let part: Arc<dyn Seal> = self.shared.clone();
         Connection::new(Arc::clone(&self.shared.transport), part, self.server)
+    }
+
+    /// What closes it, as long as it lives.
+    pub(crate) fn part(&self) -> Weak<dyn Seal> {
+        let part: Arc<dyn Seal> = self.shared.clone();
+        Arc::downgrade(&part)
     }
 }
 

@@ -4,10 +4,12 @@ use std::any::Any;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::{Arc, Weak};
 
 use axum::serve::Listener;
+use parking_lot::Mutex;
 use tokio::net::TcpStream;
-use watertight::ServerId;
+use watertight::{CloseMode, Seal, ServerId};
 
 use crate::io::GuardedIo;
 
@@ -19,12 +21,42 @@ use crate::io::GuardedIo;
 pub struct GuardedListener<L> {
     listener: L,
     server: ServerId,
+    accepted: Accepted,
+}
+
+/// The connections of one server that may still be open. Clones share.
+#[derive(Clone, Default)]
+pub(crate) struct Accepted(Arc<Mutex<Vec<Weak<dyn Seal>>>>);
+
+impl Accepted {
+    fn add(&self, part: Weak<dyn Seal>) {
+        let mut parts = self.0.lock();
+        // Those that are gone make room before the list grows, so it stays within twice of what is open.
+        if parts.len() == parts.capacity() {
+            parts.retain(|part| part.strong_count() > 0);
+            let open = parts.len();
+            parts.reserve(open.max(16));
+        }
+        parts.push(part);
+    }
+
+    /// Cuts whatever is still open.
+    pub(crate) fn cut(&self) {
+        let parts = std::mem::take(&mut *self.0.lock());
+        for part in parts.iter().filter_map(Weak::upgrade) {
+            part.close(CloseMode::Forced);
+        }
+    }
 }
 
 impl<L: Listener> GuardedListener<L> {
     /// Guards what `listener` accepts.
     pub fn new(listener: L) -> Self {
-        Self { listener, server: ServerId::new() }
+        Self { listener, server: ServerId::new(), accepted: Accepted::default() }
+    }
+
+    pub(crate) fn accepted(&self) -> Accepted {
+        self.accepted.clone()
     }
 
     /// Names this server, for [`Watertight::drain`](watertight::Watertight::drain).
@@ -45,7 +77,9 @@ impl<L: Listener> Listener for GuardedListener<L> {
             let _ = tcp.set_nodelay(true);
         }
         let peer = (&address as &dyn Any).downcast_ref::<SocketAddr>().copied();
-        (GuardedIo::new(io, peer, self.server), address)
+        let io = GuardedIo::new(io, peer, self.server);
+        self.accepted.add(io.part());
+        (io, address)
     }
 
     fn local_addr(&self) -> io::Result<Self::Addr> {

@@ -128,7 +128,7 @@ impl<L, M, F> Serve<L, M, F> {
         F: Future<Output = ()> + Send + 'static,
     {
         let Self { listener, app, signal, drain_timeout, notice } = self;
-        let server = listener.server();
+        let (server, accepted) = (listener.server(), listener.accepted());
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let serving = axum::serve(listener, GuardedMakeService { inner: app })
             .with_graceful_shutdown(async move {
@@ -147,6 +147,8 @@ impl<L, M, F> Serve<L, M, F> {
         let end =
             async { tokio::join!(drain, tokio::time::timeout(drain_timeout + LAST_RESPONSES, serving)) };
         let (left, served) = end.await;
+        // Axum lets its connections' tasks go on without it.
+        accepted.cut();
         if left > 0 || served.is_err() {
             tracing::warn!(target: "watertight", left, "not every connection was gone within {drain_timeout:?}");
         }

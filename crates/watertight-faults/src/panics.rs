@@ -10,6 +10,7 @@ pub const PANIC_TEXT: &str = "deliberate panic";
 /// # Panics
 ///
 /// Always.
+#[track_caller]
 pub fn panic_now(place: &str) -> ! {
     panic!("{PANIC_TEXT} in {place}")
 }

@@ -38,7 +38,8 @@ impl Bystanders {
 
     /// Waits until each has got some more.
     async fn get_more_echoes(&self) {
-        let before: Vec<u64> = self.clients.iter().map(|(echoes, _)| echoes.load(Ordering::Relaxed)).collect();
+        let before: Vec<u64> =
+            self.clients.iter().map(|(echoes, _)| echoes.load(Ordering::Relaxed)).collect();
         for ((echoes, task), before) in self.clients.iter().zip(before) {
             let wait = async {
                 while echoes.load(Ordering::Relaxed) < before + ENOUGH && !task.is_finished() {

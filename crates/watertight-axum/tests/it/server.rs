@@ -58,7 +58,9 @@ fn builder() -> watertight::Builder {
 impl Turn {
     /// The incident of the client at `peer`.
     pub(crate) fn incident_of(&self, peer: SocketAddr) -> Arc<Incident> {
-        self.incident(|incident| incident.offender.as_ref().is_some_and(|offender| offender.peer == Some(peer)))
+        self.incident(|incident| {
+            incident.offender.as_ref().is_some_and(|offender| offender.peer == Some(peer))
+        })
     }
 
     /// The first incident that `wanted` accepts. Blocks: the runtime needs another thread.

@@ -50,7 +50,10 @@ async fn listener() -> (TlsListener, TlsConnector) {
     roots.add(certificate).expect("it is well-formed");
     let trusting = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
     let tcp = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    (TlsListener { tcp, acceptor: TlsAcceptor::from(Arc::new(config)) }, TlsConnector::from(Arc::new(trusting)))
+    (
+        TlsListener { tcp, acceptor: TlsAcceptor::from(Arc::new(config)) },
+        TlsConnector::from(Arc::new(trusting)),
+    )
 }
 
 async fn connect(server: SocketAddr, connector: &TlsConnector) -> Client<client::TlsStream<TcpStream>> {

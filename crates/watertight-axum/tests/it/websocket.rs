@@ -141,5 +141,7 @@ async fn nothing_is_left_of_clients_that_leave() {
     }
     left.is_back(GONE).await;
     assert_eq!(turn.sink.incidents().len(), incidents);
-    assert!(turn.sink.incidents().iter().all(|incident: &Arc<Incident>| incident.verdict != Verdict::FailEvent));
+    assert!(
+        turn.sink.incidents().iter().all(|incident: &Arc<Incident>| incident.verdict != Verdict::FailEvent)
+    );
 }

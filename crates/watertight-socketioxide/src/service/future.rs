@@ -28,15 +28,15 @@ pub(super) enum Task {
     Poll { session: Arc<PollingSession>, number: u32 },
     /// It brings packets.
     Post { session: Arc<PollingSession> },
-    /// Its session is being sealed.
-    Refuse,
+    /// It brings packets of a session that is being sealed.
+    Ignore,
 }
 
 impl Task {
     fn session(&self) -> Option<&Arc<PollingSession>> {
         match self {
             Self::Open { session } | Self::Poll { session, .. } | Self::Post { session } => Some(session),
-            Self::Pass | Self::Upgrade { .. } | Self::Refuse => None,
+            Self::Pass | Self::Upgrade { .. } | Self::Ignore => None,
         }
     }
 }
@@ -55,7 +55,7 @@ pin_project! {
 impl<F> ResponseFuture<F> {
     pub(super) fn new(task: Task, call: impl FnOnce() -> F) -> Self {
         let future = match (&task, task.session()) {
-            (Task::Refuse, _) => None,
+            (Task::Ignore, _) => None,
             (_, Some(session)) => watertight::run(session.scope().clone(), None::<NoResponder>, call).ok(),
             (_, None) => Some(call()),
         };
@@ -74,7 +74,11 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let Some(future) = this.future.as_mut().as_pin_mut() else {
-            return Poll::Ready(Ok(unknown_session()));
+            return Poll::Ready(Ok(match this.task {
+                // Its client learns that the session is over from its poll request; this one is only ignored.
+                Task::Ignore => own_response(StatusCode::OK, "text/plain; charset=UTF-8", "ok"),
+                _ => unknown_session(),
+            }));
         };
         let polled = match this.task.session() {
             None => future.poll(cx),

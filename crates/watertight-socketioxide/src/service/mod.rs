@@ -91,7 +91,7 @@ impl<S: Clone, A: Adapter> SocketIoService<S, A> {
             (Some(id), transport) => match PollingSession::find(id) {
                 None => Task::Pass,
                 Some(session) if !session.lease().is_live() && *request.method() != Method::GET => {
-                    Task::Refuse
+                    Task::Ignore
                 }
                 Some(session) => match transport {
                     Transport::WebSocket => {

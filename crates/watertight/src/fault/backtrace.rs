@@ -10,6 +10,8 @@ static GATE: Mutex<()> = Mutex::new(());
 
 /// The longest backtrace that is kept, in bytes.
 const MAX_LEN: usize = 16 * 1024;
+/// How many frames are kept, from the panic outwards. Further out there is only the executor.
+const MAX_FRAMES: usize = 24;
 
 /// Frame addresses, not yet named.
 #[derive(Debug)]
@@ -25,8 +27,44 @@ impl Frames {
     /// Names the frames: slow, never in the hook.
     pub(crate) fn symbolise(&self) -> Arc<str> {
         let _gate = GATE.lock();
-        let mut text = self.0.to_string();
+        let mut text = from_the_panic_on(&self.0.to_string());
         super::truncated(&mut text, MAX_LEN);
         text.into()
+    }
+}
+
+/// Leaves out the frames of the hook and of the panic machinery, and those beyond [`MAX_FRAMES`].
+fn from_the_panic_on(text: &str) -> String {
+    const MACHINERY: [&str; 4] =
+        ["rust_begin_unwind", "core::panicking::", "begin_panic", "rust_panic_with_hook"];
+    let lines: Vec<&str> = text.lines().collect();
+    let is_frame = |line: &str| {
+        line.trim_start().split_once(": ").is_some_and(|(number, _)| number.parse::<u32>().is_ok())
+    };
+    let frames: Vec<usize> = (0..lines.len()).filter(|at| is_frame(lines[*at])).collect();
+    let machinery = frames.iter().rposition(|at| MACHINERY.iter().any(|name| lines[*at].contains(name)));
+    let first = machinery.map_or(0, |frame| frame + 1);
+    let start = frames.get(first).copied().unwrap_or(0);
+    let end = frames.get(first + MAX_FRAMES).copied().unwrap_or(lines.len());
+    lines[start..end].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_the_frames_from_the_panic_outwards() {
+        let mut text = String::from(
+            "   0: watertight::hook\n             at ./hook.rs:1\n   1: core::panicking::panic_fmt\n",
+        );
+        for frame in 2..100 {
+            text.push_str(&format!("  {frame}: app::f{frame}\n             at ./app.rs:{frame}\n"));
+        }
+        let kept = from_the_panic_on(&text);
+        assert!(kept.starts_with("  2: app::f2\n             at ./app.rs:2"), "{kept}");
+        assert_eq!(kept.lines().count(), 2 * MAX_FRAMES);
+        assert_eq!(from_the_panic_on("disabled backtrace"), "disabled backtrace");
+        assert_eq!(from_the_panic_on(""), "");
     }
 }
