@@ -7,7 +7,7 @@ const { closeAll, connect } = require('../lib/client');
 const { LIVE_FAULTS } = require('../lib/faults');
 const { Offender, checkIncident } = require('../lib/offender');
 const { startServer } = require('../lib/server');
-const { next } = require('../lib/deadline');
+const { next, until } = require('../lib/deadline');
 
 const servers = {};
 
@@ -38,9 +38,11 @@ for (const fault of LIVE_FAULTS) {
     assert.notEqual(exposed.message, hidden.message);
     assert.ok(!hidden.message.includes(exposed.message));
     // The log has the text in any case, and so it shows what the text is.
-    const texts = servers.exposed.lines.map(({ text }) => text).join('\n');
-    const shared = longestShared(exposed.message, texts);
-    assert.ok(shared.length >= 5, `nothing of ${JSON.stringify(exposed.message)} is in the log`);
+    // The client is told before anything is written.
+    await until(2000, `something of ${JSON.stringify(exposed.message)} in the log`, () => {
+      const texts = servers.exposed.lines.map(({ text }) => text).join('\n');
+      return longestShared(exposed.message, texts).length >= 5;
+    });
   });
 }
 

@@ -22,7 +22,9 @@ function good(answer) {
 
 function bad(answer) {
   assert.equal(answer?.ok, false, JSON.stringify(answer));
-  assert.ok(typeof answer.error === 'string' && answer.error.length > 0, 'it says what is wrong');
+  const { code, message } = answer.error ?? {};
+  assert.match(code ?? '', /^[a-z_]+$/, 'it has a code for programs');
+  assert.ok(message?.length > 0, 'it says what is wrong');
   return answer;
 }
 
@@ -43,7 +45,7 @@ for (const transport of ['websocket', 'polling', 'upgrade']) {
     await ada.ears.hear('move', '3', '4');
 
     good(await player.leave(bob.socket, room));
-    await ada.ears.hear('leave', bob.socket.id);
+    await ada.ears.hear('presence', 'left', 'Bob');
     const left = JSON.stringify(good(await player.presence(ada.socket, room)));
     assert.ok(!left.includes('Bob'), left);
     assert.equal(eve.ears.among(['chat']), undefined, 'another room hears nothing');
@@ -55,9 +57,8 @@ for (const transport of ['websocket', 'polling', 'upgrade']) {
     const room = `harbour-${transport}`;
     const ada = await guest(transport, room, 'Ada');
     const bob = await guest(transport, room, 'Bob');
-    const gone = bob.socket.id;
     bob.socket.io.engine.close();
-    await ada.ears.hear('leave', gone);
+    await ada.ears.hear('presence', 'left', 'Bob');
     const present = JSON.stringify(good(await player.presence(ada.socket, room)));
     assert.ok(!present.includes('Bob'), present);
     close(ada.socket, bob.socket);

@@ -5,7 +5,7 @@ const { until } = require('./deadline');
 
 const ACK_MS = 3000;
 
-/** The messages of a player on `/`. Each answers `{ ok: true, … }` or `{ ok: false, error }`. */
+/** The messages of a player on `/`. Each answers `{ ok: true, … }` or `{ ok: false, error: { code, message, field? } }`. */
 const player = {
   join: (socket, room, name) => ask(socket, 'join', { room, name }),
   leave: (socket, room) => ask(socket, 'leave', { room }),

@@ -119,10 +119,10 @@ impl<IO: Send + 'static> Seal for Shared<IO> {
         self.state.lock().watch = Some(Watch::new(notice.id));
     }
 
-    fn delivered(&self, _notice: &Notice) -> Option<bool> {
+    fn delivered(&self, _notice: &Notice, copies: usize) -> Option<bool> {
         let state = self.state.lock();
         // A closed one delivers nothing more: there is nothing to wait for.
-        Some(state.open.is_none() || state.watch.as_ref().is_some_and(Watch::is_flushed))
+        Some(state.open.is_none() || state.watch.as_ref().is_some_and(|watch| watch.flushed() >= copies))
     }
 
     fn close(&self, mode: CloseMode) {
@@ -185,10 +185,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> GuardedIo<IO> {
         }
         let done = ready!(polled)?;
         if let Some(watch) = watch {
-            let before = watch.is_flushed();
+            let before = watch.flushed();
             then(&done, watch);
-            if !before
-                && watch.is_flushed()
+            if watch.flushed() > before
                 && let Some(compartment) = self.shared.transport.compartment()
             {
                 compartment.progress();
@@ -227,7 +226,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncWrite for Guarded
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_out(cx, |io, cx| io.poll_flush(cx), |(), watch| watch.flushed())
+        self.poll_out(cx, |io, cx| io.poll_flush(cx), |(), watch| watch.flush())
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

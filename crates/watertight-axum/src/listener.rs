@@ -92,6 +92,6 @@ impl<L: fmt::Debug> fmt::Debug for GuardedListener<L> {
         f.debug_struct("GuardedListener")
             .field("listener", &self.listener)
             .field("server", &self.server)
-            .finish()
+            .finish_non_exhaustive()
     }
 }

@@ -63,7 +63,7 @@ pub struct Serve<L, M, F = Pending<()>> {
 impl<L: Listener, M, F> Serve<L, M, F> {
     /// Shuts down when `signal` completes: accepts no more connections, tells every client with the event
     /// `incident` (code `shutdown`) or close code 1001, closes it, and waits for all within the
-    /// [`drain_timeout`](Self::drain_timeout).
+    /// [`drain_timeout`](Self::drain_timeout) and half a second for last responses. What is open then is cut off.
     pub fn with_graceful_shutdown<G>(self, signal: G) -> Serve<L, M, G>
     where
         G: Future<Output = ()> + Send + 'static,
@@ -143,11 +143,11 @@ impl<L, M, F> Serve<L, M, F> {
         }
         let _ = stop.send(());
         let drain = watertight::ensure_installed().drain(Some(server), &notice, drain_timeout);
-        // Responses under way end together with the clients; one that does not is cut off.
+        // Responses under way end together with the clients.
         let end =
             async { tokio::join!(drain, tokio::time::timeout(drain_timeout + LAST_RESPONSES, serving)) };
         let (left, served) = end.await;
-        // Axum lets its connections' tasks go on without it.
+        // Whoever is stuck is cut off: axum lets the tasks of its connections go on when it stops waiting for them.
         accepted.cut();
         if left > 0 || served.is_err() {
             tracing::warn!(target: "watertight", left, "not every connection was gone within {drain_timeout:?}");

@@ -5,15 +5,15 @@ use watertight::IncidentId;
 /// The characters of an incident id.
 const LEN: usize = 26;
 
-/// Looks for one incident id among the bytes that are written. What a server sends in WebSocket frames
-/// is not masked, so the id stands in them as it is, in JSON and in MessagePack alike.
+/// Counts one incident id among the bytes that are written. What a server sends in WebSocket frames is not
+/// masked, so the id stands in them as it is, in JSON and in MessagePack alike.
 #[derive(Debug)]
 pub(crate) struct Watch {
     id: [u8; LEN],
     /// The end of what was written so far, in case the id is split.
     tail: Vec<u8>,
-    seen: bool,
-    flushed: bool,
+    written: usize,
+    flushed: usize,
 }
 
 impl Watch {
@@ -22,17 +22,16 @@ impl Watch {
         for (to, from) in text.iter_mut().zip(id.to_string().bytes()) {
             *to = from;
         }
-        Self { id: text, tail: Vec::new(), seen: false, flushed: false }
+        Self { id: text, tail: Vec::new(), written: 0, flushed: 0 }
     }
 
     pub(crate) fn written(&mut self, bytes: &[u8]) {
-        if self.seen {
-            return;
-        }
-        let Self { id, tail, seen, .. } = self;
+        let Self { id, tail, written, .. } = self;
+        // Of an id that is split, the tail holds too little and the new bytes hold too little.
         tail.extend_from_slice(&bytes[..bytes.len().min(LEN - 1)]);
-        *seen = contains(tail, id) || contains(bytes, id);
+        *written += count(tail, id) + count(bytes, id);
         if bytes.len() >= LEN {
+            // A whole id in both was counted twice otherwise.
             tail.clear();
             tail.extend_from_slice(&bytes[bytes.len() - (LEN - 1)..]);
         } else {
@@ -40,18 +39,18 @@ impl Watch {
         }
     }
 
-    pub(crate) fn flushed(&mut self) {
-        self.flushed |= self.seen;
+    pub(crate) fn flush(&mut self) {
+        self.flushed = self.written;
     }
 
-    /// Whether the id was written and flushed after that.
-    pub(crate) fn is_flushed(&self) -> bool {
+    /// How often the id was written and flushed after that.
+    pub(crate) fn flushed(&self) -> usize {
         self.flushed
     }
 }
 
-fn contains(bytes: &[u8], id: &[u8; LEN]) -> bool {
-    bytes.windows(LEN).any(|window| window == id)
+fn count(bytes: &[u8], id: &[u8; LEN]) -> usize {
+    bytes.windows(LEN).filter(|window| window == id).count()
 }
 
 #[cfg(test)]
@@ -59,17 +58,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finds_the_id_however_it_is_split() {
+    fn counts_the_id_however_it_is_split() {
         let id = IncidentId::new();
-        let text = format!("42[\"incident\",{{\"id\":\"{id}\"}}]");
-        for size in 1..text.len() {
+        let text = format!("42[\"incident\",{{\"id\":\"{id}\"}}]42/two,[{{\"id\":\"{id}\"}}]{id}");
+        for size in 1..=text.len() {
             let mut watch = Watch::new(id);
             for chunk in text.as_bytes().chunks(size) {
                 watch.written(chunk);
             }
-            assert!(!watch.is_flushed());
-            watch.flushed();
-            assert!(watch.is_flushed(), "in pieces of {size}");
+            assert_eq!(watch.flushed(), 0);
+            watch.flush();
+            assert_eq!(watch.flushed(), 3, "in pieces of {size}");
         }
     }
 
@@ -79,7 +78,7 @@ mod tests {
         for _ in 0..3 {
             watch.written(IncidentId::new().to_string().as_bytes());
         }
-        watch.flushed();
-        assert!(!watch.is_flushed());
+        watch.flush();
+        assert_eq!(watch.flushed(), 0);
     }
 }

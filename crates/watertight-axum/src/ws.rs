@@ -217,7 +217,7 @@ impl Seal for Part {
         Told::Sent
     }
 
-    fn delivered(&self, _notice: &Notice) -> Option<bool> {
+    fn delivered(&self, _notice: &Notice, _copies: usize) -> Option<bool> {
         Some(self.state.lock().done)
     }
 

@@ -392,6 +392,13 @@ impl<A: Adapter> Seal for Gate<A> {
         emit(&socket, notice)
     }
 
+    fn delivered(&self, _notice: &Notice, _copies: usize) -> Option<bool> {
+        let state = self.state.lock();
+        // A refusal is sent once the middleware's task has been woken.
+        (state.life == Life::Connecting && state.notice.is_some() && self.socket.strong_count() > 0)
+            .then_some(false)
+    }
+
     fn leave(&self, _mode: SealMode) {
         // A handler that runs already will end, or be ended; a second disconnect would cut it short.
         if self.state.lock().life != Life::Connected {

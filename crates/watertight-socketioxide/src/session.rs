@@ -152,7 +152,7 @@ impl PollingSession {
 }
 
 impl Seal for PollingSession {
-    fn delivered(&self, _notice: &Notice) -> Option<bool> {
+    fn delivered(&self, _notice: &Notice, _copies: usize) -> Option<bool> {
         let mut state = self.state.lock();
         if state.end == End::Upgraded {
             return None;

@@ -106,9 +106,10 @@ pub trait Seal: Any + Send + Sync {
         Told::NoChannel
     }
 
-    /// Whether the notice has left this process, as far as this part can know. `None`: it cannot know.
-    /// A part that can calls [`Compartment::progress`](crate::Compartment::progress) when the answer changes.
-    fn delivered(&self, _notice: &Notice) -> Option<bool> {
+    /// Whether the notice has left this process `copies` times, as far as this part can know: each namespace of
+    /// the client gets one. `None`: it cannot know. A part that can calls
+    /// [`Compartment::progress`](crate::Compartment::progress) when the answer changes.
+    fn delivered(&self, _notice: &Notice, _copies: usize) -> Option<bool> {
         None
     }
 

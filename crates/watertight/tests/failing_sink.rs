@@ -3,9 +3,10 @@
 
 mod common;
 
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock};
 
 use common::{Client, Part};
+use tokio::sync::{Mutex, MutexGuard};
 use watertight::{
     CaptureSink, Case, Event, Guarded, Incident, Notice, Policy, ScopeExt, Sink, StandardPolicy, State,
     Verdict, Watertight,
@@ -48,7 +49,7 @@ impl Policy for FailingPolicy {
 
 /// The sinks before and after the failing one, and the one recovery of this binary. One test at a time: they
 /// count.
-fn setting() -> (&'static Setting, MutexGuard<'static, ()>) {
+async fn setting() -> (&'static Setting, MutexGuard<'static, ()>) {
     static SETTING: LazyLock<Setting> = LazyLock::new(|| {
         let (before, after) = (CaptureSink::new(), CaptureSink::new());
         let builder = common::builder().policy(FailingPolicy).storm_limit(1000);
@@ -56,8 +57,8 @@ fn setting() -> (&'static Setting, MutexGuard<'static, ()>) {
         let watertight = builder.install().expect("this binary installs here only");
         Setting { watertight, before, after }
     });
-    static ALONE: Mutex<()> = Mutex::new(());
-    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    static ALONE: Mutex<()> = Mutex::const_new(());
+    let alone = ALONE.lock().await;
     (&SETTING, alone)
 }
 
@@ -87,7 +88,7 @@ async fn panics_for(client: &Client, text: &'static str) {
 /// own panics for ever.
 #[tokio::test]
 async fn a_sink_that_panics_harms_nobody() {
-    let (setting, _alone) = setting();
+    let (setting, _alone) = setting().await;
     let counted = setting.watertight.stats();
     for round in ["first time", "second time"] {
         let client = Client::new();
@@ -112,7 +113,7 @@ async fn a_sink_that_panics_harms_nobody() {
 /// Would reveal a fault that goes unpunished because the policy failed.
 #[tokio::test]
 async fn a_policy_that_panics_is_replaced_by_the_default() {
-    let (setting, _alone) = setting();
+    let (setting, _alone) = setting().await;
     let counted = setting.watertight.stats().recovery_panics;
     let client = Client::new();
     panics_for(&client, "the policy fails").await;
@@ -124,7 +125,7 @@ async fn a_policy_that_panics_is_replaced_by_the_default() {
 /// Would reveal a part that keeps the others of its compartment from being closed.
 #[tokio::test]
 async fn a_part_that_panics_does_not_save_the_others() {
-    let (setting, _alone) = setting();
+    let (setting, _alone) = setting().await;
     let client = Client::new();
     let (failing, last) = (Part::panicking(), Arc::new(Part::default()));
     client.lease.attach(&failing);
@@ -139,7 +140,7 @@ async fn a_part_that_panics_does_not_save_the_others() {
 /// Would reveal a responder that takes the recovery thread down, when it is called or when it is dropped.
 #[tokio::test]
 async fn a_responder_that_panics_harms_nobody() {
-    let (setting, _alone) = setting();
+    let (setting, _alone) = setting().await;
     let responds_badly = async |text: &'static str| {
         let client = Client::new();
         let held = Payload;

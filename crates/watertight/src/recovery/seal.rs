@@ -35,18 +35,18 @@ impl Sealing {
     pub(super) fn tell(&self) -> Telling {
         let parts = self.compartment.parts();
         self.each(&parts, |part| part.watch(&self.notice));
-        let mut sent = false;
-        self.each(&parts, |part| sent |= part.tell(&self.notice) == Told::Sent);
+        let mut copies = 0;
+        self.each(&parts, |part| copies += usize::from(part.tell(&self.notice) == Told::Sent));
         if self.mode == SealMode::Expel {
             self.each(&parts, |part| part.leave(SealMode::Expel));
         }
-        Telling { sent }
+        Telling { copies }
     }
 
     /// Does the rest. Answers how many parts are left, which is 0 unless something is badly stuck.
     pub(super) async fn finish(self, telling: Telling, settings: &Settings) -> usize {
-        if telling.sent {
-            self.flush(settings.grace).await;
+        if telling.copies > 0 {
+            self.flush(telling.copies, settings.grace).await;
         }
         let bound = Instant::now() + POLITE + settings.disconnect_cleanup + SPARE;
         if !self.transport_is_dead {
@@ -65,19 +65,23 @@ impl Sealing {
         }
     }
 
-    /// Waits until the notice has left the process, at most for `grace`.
-    async fn flush(&self, grace: Duration) {
+    /// Waits until all copies of the notice have left the process, at most for `grace`.
+    async fn flush(&self, copies: usize, grace: Duration) {
         let answers = || -> SmallVec<[bool; 4]> {
-            self.compartment.parts().iter().filter_map(|part| part.delivered(&self.notice)).collect()
+            let parts = self.compartment.parts();
+            parts.iter().filter_map(|part| part.delivered(&self.notice, copies)).collect()
         };
-        // A fast client is told and gone before anybody looks, and then nobody is left to answer.
-        let is_over = || self.compartment.is_empty() || answers().contains(&true);
-        if answers().is_empty() && !is_over() {
+        // A fast client is told and gone before anybody looks, and nobody is left to answer then.
+        if self.compartment.is_empty() {
+            return;
+        }
+        if answers().is_empty() {
             tokio::time::sleep(BLIND_FLUSH.min(grace)).await;
             return;
         }
+        let delivered = self.compartment.progressed(|| answers().iter().all(|delivered| *delivered));
         // A client that does not read is not waited for any longer than this.
-        let _ = timeout(grace, self.compartment.progressed(is_over)).await;
+        let _ = timeout(grace, delivered).await;
     }
 
     async fn gone(&self) {
@@ -107,5 +111,6 @@ impl Sealing {
 }
 
 pub(super) struct Telling {
-    sent: bool,
+    /// How many parts have sent it.
+    copies: usize,
 }
