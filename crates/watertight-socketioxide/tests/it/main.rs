@@ -8,5 +8,6 @@ mod early_events;
 mod goodbyes;
 mod isolation;
 mod protocols;
+mod reader_panic;
 mod server;
 mod thousand;
