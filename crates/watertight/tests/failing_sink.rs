@@ -40,6 +40,9 @@ impl Policy for FailingPolicy {
         if case.message.contains("policy") {
             std::panic::panic_any(Payload);
         }
+        if case.message.contains("insists") {
+            return Verdict::Disconnect;
+        }
         if case.message.contains("forgiven") {
             return Verdict::FailEvent;
         }
@@ -120,6 +123,22 @@ async fn a_policy_that_panics_is_replaced_by_the_default() {
     let incident = setting.the_incident("the policy fails");
     assert_eq!((incident.verdict, client.lease.state()), (Verdict::Disconnect, State::Sealed));
     assert!(setting.watertight.stats().recovery_panics > counted);
+}
+
+/// Would reveal a policy that is obeyed where it asks for the impossible: to disconnect nobody, or somebody twice.
+#[tokio::test]
+async fn a_policy_that_insists_seals_once() {
+    let (setting, _alone) = setting().await;
+    let client = Client::new();
+    panics_for(&client, "it insists at first").await;
+    let incident = setting.the_incident("it insists at first");
+    assert_eq!(incident.verdict, Verdict::Disconnect);
+    panics_for(&client, "it insists again").await;
+    assert_eq!(setting.the_incident("it insists again").verdict, Verdict::Ignore);
+    assert_eq!(client.part.told(), [incident.id]);
+    let nobodys: tokio::task::JoinHandle<()> = tokio::spawn(async { panic!("it insists on nobody") });
+    nobodys.await.expect_err("it panicked");
+    assert_eq!(setting.the_incident("it insists on nobody").verdict, Verdict::Ignore);
 }
 
 /// Would reveal a part that keeps the others of its compartment from being closed.

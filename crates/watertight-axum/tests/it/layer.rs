@@ -62,7 +62,11 @@ async fn a_route_that_panics_answers_500_and_keeps_the_connection() {
     let mut http = Http::connect(server.address).await;
     assert_eq!(http.get("/health").await, (200, "OK".to_owned()));
     let left = Left::now();
-    for (path, text) in [("/panic", "panic in a route"), ("/panic_in_call", "panic in call")] {
+    for (path, text) in [
+        ("/panic", "panic in a route"),
+        ("/panic_in_call", "panic in call"),
+        ("/panic_with_payload", "panic of a payload"),
+    ] {
         let (status, body) = http.get(path).await;
         assert_eq!((status, &*body), (500, "internal server error\n"));
         let incident = turn.incident(|incident| incident.message == text);

@@ -154,6 +154,7 @@ fn app() -> Router {
         .route("/sync", any(|ws: WebSocketUpgrade| async { ws.on_upgrade(panics_before_the_future) }))
         .route("/health", get(|| async { "OK" }))
         .route("/panic", get(panicking_route))
+        .route("/panic_with_payload", get(panicking_route_with_payload))
         .route_service("/panic_in_call", tower_service_that_panics())
         .route("/stuck", get(std::future::pending::<&'static str>))
 }
@@ -194,6 +195,17 @@ fn panics_before_the_future(_socket: WebSocket) -> std::future::Ready<()> {
 async fn panicking_route() -> &'static str {
     tokio::task::yield_now().await;
     panic!("panic in a route");
+}
+
+/// Panics once more when what it panicked with is dropped.
+async fn panicking_route_with_payload() -> &'static str {
+    struct Payload;
+    impl Drop for Payload {
+        fn drop(&mut self) {
+            panic!("panic of a payload");
+        }
+    }
+    std::panic::panic_any(Payload)
 }
 
 /// A service that panics in `call`, before it has answered a future.
