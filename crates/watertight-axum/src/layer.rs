@@ -1,7 +1,6 @@
 //! The tower layer: a request that panics is answered, and an upgraded connection gets its compartment.
 
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -10,7 +9,7 @@ use axum::http::{Request, Response, StatusCode, header};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
-use watertight::Connection;
+use watertight::{Connection, quietly};
 
 /// Guards a service's requests. [`serve`](crate::serve) adds it by itself; use it with other servers.
 ///
@@ -69,7 +68,7 @@ where
             request.extensions_mut().insert(connection.clone());
         }
         let connection = request.extensions().get::<Connection>().cloned();
-        let future = catch_unwind(AssertUnwindSafe(|| self.inner.call(request))).ok();
+        let future = quietly(|| self.inner.call(request));
         GuardFuture { future, connection }
     }
 }
@@ -94,12 +93,12 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let polled = match this.future.as_mut().as_pin_mut() {
-            Some(future) => catch_unwind(AssertUnwindSafe(|| future.poll(cx))).ok(),
+            Some(future) => quietly(|| future.poll(cx)),
             None => None,
         };
         let Some(polled) = polled else {
             // The hook has recorded it. What the future still holds may panic as well.
-            let _ = catch_unwind(AssertUnwindSafe(|| this.future.set(None)));
+            quietly(|| this.future.set(None));
             return Poll::Ready(Ok(internal_error()));
         };
         let response = ready!(polled)?;

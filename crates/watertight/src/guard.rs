@@ -51,8 +51,8 @@ impl fmt::Display for Caught {
 impl std::error::Error for Caught {}
 
 /// Runs code of others that must not take its caller down: neither by a panic, nor by a payload whose
-/// destructor panics. The hook has seen and counted both.
-pub(crate) fn quietly<R>(work: impl FnOnce() -> R) -> Option<R> {
+/// destructor panics. The hook has seen both. `None` when `work` panicked.
+pub fn quietly<R>(work: impl FnOnce() -> R) -> Option<R> {
     catch_unwind(AssertUnwindSafe(work)).map_err(Caught).ok()
 }
 

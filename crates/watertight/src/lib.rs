@@ -64,7 +64,7 @@ pub use activity::{Activity, ActivityKind};
 pub use compartment::Compartment;
 pub use error::InstallError;
 pub use fault::{Attribution, Component, Fault, Location, Outcome, Report};
-pub use guard::{Caught, Guarded, NoResponder, run};
+pub use guard::{Caught, Guarded, NoResponder, quietly, run};
 pub use identity::Identity;
 pub use incident::{Incident, IncidentId, Offender, ParseIncidentIdError};
 pub use install::{Builder, Stats, Watertight, ensure_installed, installed, submit};

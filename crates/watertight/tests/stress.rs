@@ -89,8 +89,11 @@ async fn all_panic_at_once() -> (Vec<Client>, Vec<Client>) {
         tokio::spawn(work.scoped(client.scope(client.lease.id())))
     };
     let tasks: Vec<_> = clients.iter().enumerate().map(work).collect();
-    let others: Vec<_> =
-        bystanders.iter().map(|other| tokio::spawn(watch(other).scoped(other.scope("")))).collect();
+    let others: Vec<_> = bystanders
+        .iter()
+        .map(|other| tokio::spawn(watch(Some(other.lease.key())).scoped(other.scope(""))))
+        .collect();
+    let background: Vec<_> = (0..BYSTANDERS).map(|_| tokio::spawn(watch(None))).collect();
     for task in tasks {
         let caught: Result<(), _> = task.await.expect("the guard stops the panic");
         caught.expect_err("it panicked");
@@ -98,17 +101,17 @@ async fn all_panic_at_once() -> (Vec<Client>, Vec<Client>) {
     for other in others {
         other.await.expect("no panic").expect("always in its own scope");
     }
+    for task in background {
+        task.await.expect("never in anybody's scope");
+    }
     (clients, bystanders)
 }
 
-/// Looks for 200 ms, after each of many awaits, whether it is still in its own scope.
-fn watch(client: &Client) -> impl Future<Output = ()> + use<> {
-    let key = client.lease.key();
-    async move {
-        let until = Instant::now() + Duration::from_millis(200);
-        while Instant::now() < until {
-            yield_now().await;
-            assert_eq!(Scope::current().map(|scope| scope.compartment().key()), Some(key));
-        }
+/// Looks for 200 ms, after each of many awaits, whether it still works for the same compartment, or for none.
+async fn watch(compartment: Option<u64>) {
+    let until = Instant::now() + Duration::from_millis(200);
+    while Instant::now() < until {
+        assert_eq!(Scope::current().map(|scope| scope.compartment().key()), compartment);
+        yield_now().await;
     }
 }

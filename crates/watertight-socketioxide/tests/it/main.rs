@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop here")]
 
+mod adapters;
 mod client;
 mod drop_in;
 mod early_events;
