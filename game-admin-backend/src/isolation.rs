@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tracing::{error, info, warn};
 use watertight::{
-    Attribution, Event, Incident, InstallError, RingSink, Sink, StandardPolicy, Verdict, Watertight,
+    Attribution, Event, Fault, Incident, InstallError, RingSink, Sink, StandardPolicy, Verdict, Watertight,
 };
 
 use crate::settings::Settings;
@@ -113,7 +113,7 @@ fn fault(incident: &Incident) {
         outcome = ?incident.outcome,
         verdict = ?incident.verdict,
         thread = incident.thread,
-        "💥 Application panic: {}", incident.message
+        "{}: {}", headline(incident.fault), incident.message
     );
     if incident.attribution == Attribution::Transport
         || incident.component.is_transport()
@@ -126,6 +126,14 @@ fn fault(incident: &Incident) {
             incident = %incident.id, socket_id,
             "🛠️ Server will attempt to recover and disconnect problematic sockets"
         );
+    }
+}
+
+fn headline(fault: Fault) -> &'static str {
+    match fault {
+        Fault::Panic => "💥 Application panic",
+        Fault::Deadline => "A deadline is over",
+        _ => "A fault",
     }
 }
 

@@ -154,6 +154,6 @@ fn remedy(error: &io::Error, address: SocketAddr) -> String {
         io::ErrorKind::PermissionDenied => {
             "the operating system forbids it; ports below 1024 need a privilege, 3002 does not".to_owned()
         }
-        _ => error.to_string(),
+        _ => "the operating system does not give it".to_owned(),
     }
 }

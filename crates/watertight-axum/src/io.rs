@@ -115,6 +115,10 @@ impl<IO: Send + 'static> Drop for GuardedIo<IO> {
 }
 
 impl<IO: Send + 'static> Seal for Shared<IO> {
+    fn is_transport(&self) -> bool {
+        true
+    }
+
     fn watch(&self, notice: &Notice) {
         self.state.lock().watch = Some(Watch::new(notice.id));
     }

@@ -24,11 +24,12 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// On top of that: for responses that are being written.
 const LAST_RESPONSES: Duration = Duration::from_millis(500);
 
-/// Serves `app` on `listener` as [`axum::serve`] does, with every connection guarded. Installs the
+/// Serves `app` on `listener` as [`axum::serve`](fn@axum::serve) does, with every connection guarded. Installs the
 /// [defaults](watertight::ensure_installed) when nothing is installed yet.
 ///
 /// Every request carries its [`Connection`] and, for listeners whose addresses can be cloned,
-/// `ConnectInfo` with the client's address in its extensions.
+/// `ConnectInfo` with the client's address in its extensions: pass the router itself, without
+/// `into_make_service_with_connect_info`, which axum has for its own listeners only.
 ///
 /// ```no_run
 /// # async fn example() -> std::io::Result<()> {
@@ -110,49 +111,34 @@ where
     type IntoFuture = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.run())
-    }
-}
-
-impl<L, M, F> Serve<L, M, F> {
-    async fn run<S>(self) -> io::Result<()>
-    where
-        L: Listener,
-        L::Addr: fmt::Debug + Clone + Sync,
-        M: for<'a> Service<IncomingStream<'a, GuardedListener<L>>, Error = Infallible, Response = S>
-            + Send
-            + 'static,
-        for<'a> <M as Service<IncomingStream<'a, GuardedListener<L>>>>::Future: Send,
-        S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
-        S::Future: Send,
-        F: Future<Output = ()> + Send + 'static,
-    {
-        let Self { listener, app, signal, drain_timeout, notice } = self;
-        let (server, accepted) = (listener.server(), listener.accepted());
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let serving = axum::serve(listener, GuardedMakeService { inner: app })
-            .with_graceful_shutdown(async move {
-                // An error means that the sender is gone, and with it this whole future.
-                let _ = stopped.await;
-            })
-            .into_future();
-        let mut serving = std::pin::pin!(serving);
-        tokio::select! {
-            served = &mut serving => return served,
-            () = signal => {}
-        }
-        let _ = stop.send(());
-        let drain = watertight::ensure_installed().drain(Some(server), &notice, drain_timeout);
-        // Responses under way end together with the clients.
-        let end =
-            async { tokio::join!(drain, tokio::time::timeout(drain_timeout + LAST_RESPONSES, serving)) };
-        let (left, served) = end.await;
-        // Whoever is stuck is cut off: axum lets the tasks of its connections go on when it stops waiting for them.
-        accepted.cut();
-        if left > 0 || served.is_err() {
-            tracing::warn!(target: "watertight", left, "not every connection was gone within {drain_timeout:?}");
-        }
-        served.unwrap_or(Ok(()))
+        Box::pin(async move {
+            let Self { listener, app, signal, drain_timeout, notice } = self;
+            let (server, accepted) = (listener.server(), listener.accepted());
+            let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+            let serving = axum::serve(listener, GuardedMakeService { inner: app })
+                .with_graceful_shutdown(async move {
+                    // An error means that the sender is gone, and with it this whole future.
+                    let _ = stopped.await;
+                })
+                .into_future();
+            let mut serving = std::pin::pin!(serving);
+            tokio::select! {
+                served = &mut serving => return served,
+                () = signal => {}
+            }
+            let _ = stop.send(());
+            let drain = watertight::ensure_installed().drain(Some(server), &notice, drain_timeout);
+            // Responses under way end together with the clients.
+            let end =
+                async { tokio::join!(drain, tokio::time::timeout(drain_timeout + LAST_RESPONSES, serving)) };
+            let (left, served) = end.await;
+            // Whoever is stuck is cut off: axum lets the tasks of its connections go on when it stops waiting for them.
+            accepted.cut();
+            if left > 0 || served.is_err() {
+                tracing::warn!(target: "watertight", left, "not every connection was gone within {drain_timeout:?}");
+            }
+            served.unwrap_or(Ok(()))
+        })
     }
 }
 

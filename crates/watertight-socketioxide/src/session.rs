@@ -152,6 +152,10 @@ impl PollingSession {
 }
 
 impl Seal for PollingSession {
+    fn is_transport(&self) -> bool {
+        true
+    }
+
     fn delivered(&self, _notice: &Notice, _copies: usize) -> Option<bool> {
         let mut state = self.state.lock();
         if state.end == End::Upgraded {

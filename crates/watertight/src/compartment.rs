@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::Poll;
 use std::time::Instant;
@@ -33,6 +33,9 @@ pub struct Compartment {
     /// The server's runtime, on which the parts' own code has to run when they are sealed.
     runtime: Option<tokio::runtime::Handle>,
     parts: Mutex<SmallVec<[Weak<dyn Seal>; 2]>>,
+    had_transport: AtomicBool,
+    /// Whether a fault of it was lost because the queue was full.
+    lost_fault: AtomicBool,
     /// The task that seals it and waits for its parts.
     sealer: AtomicWaker,
 }
@@ -54,6 +57,8 @@ impl Compartment {
             failed_events: AtomicU32::new(0),
             runtime: tokio::runtime::Handle::try_current().ok(),
             parts: Mutex::new(SmallVec::new()),
+            had_transport: AtomicBool::new(false),
+            lost_fault: AtomicBool::new(false),
             sealer: AtomicWaker::new(),
         })
     }
@@ -163,6 +168,9 @@ impl Compartment {
     }
 
     pub(crate) fn attach_part(&self, part: &Arc<dyn Seal>) {
+        if part.is_transport() {
+            self.had_transport.store(true, Ordering::Relaxed);
+        }
         let part = Arc::downgrade(part);
         let mut parts = self.parts.lock();
         parts.retain(|part| part.strong_count() > 0);
@@ -188,6 +196,19 @@ impl Compartment {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.parts().iter().all(|part| part.is_gone())
+    }
+
+    /// Whether it has lost its transport and something else of it is left.
+    pub(crate) fn is_orphan(&self) -> bool {
+        let mut left = self.parts().into_iter().filter(|part| !part.is_gone()).peekable();
+        self.had_transport.load(Ordering::Relaxed)
+            && left.peek().is_some()
+            && left.all(|part| !part.is_transport())
+    }
+
+    /// Notes that a fault of it was lost; `true` for the first.
+    pub(crate) fn lose_fault(&self) -> bool {
+        !self.lost_fault.swap(true, Ordering::Relaxed)
     }
 
     /// Says that a part has delivered a notice or is gone, to whoever seals the compartment.

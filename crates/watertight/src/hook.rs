@@ -1,7 +1,8 @@
 //! The panic hook: records who, what and where, and gets out of the way.
 //!
-//! It runs in the thread that panics, possibly with any of the application's locks held. So it takes no
-//! lock that others hold, names no frames, prints nothing and never panics. What it recorded waits in
+//! It runs in the thread that panics, possibly with any of the application's locks held. So it waits for no lock
+//! of ours, names no frames, prints nothing and never panics. Taking frames, once for each location, takes the
+//! standard library's backtrace lock, which only somebody who prints a backtrace of his own can hold for long. What it recorded waits in
 //! the thread when the code is in a scope (the panic may still be caught) and else goes to the
 //! recovery thread's queue.
 

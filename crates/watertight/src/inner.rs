@@ -31,13 +31,14 @@ pub(crate) enum Command {
 
 impl Inner {
     /// Hands a fault to the recovery thread. When the queue is full the fault is counted as lost, and its
-    /// compartment is sealed on the way of the operator's commands, which has no bound.
+    /// compartment is sealed without asking the policy, on the way of the operator's commands: once for each.
     pub(crate) fn submit(&self, report: Box<Report>) {
         let Err(report) = self.mailbox.push(report) else {
             return;
         };
         if let Some(compartment) = report.compartment
             && report.outcome == crate::fault::Outcome::Escaped
+            && compartment.lose_fault()
         {
             let notice =
                 Notice::new(report.fault.code(), GENERIC_MESSAGE).retry(true, self.settings.retry_after);

@@ -34,7 +34,7 @@ pub enum CloseMode {
 pub struct Notice {
     /// The incident that the operator finds in the log.
     pub id: IncidentId,
-    /// A stable word for programs: `panic`, `deadline`, `shutdown`, `kicked`, ...
+    /// A stable word for programs: `panic`, `orphan`, `shutdown`, or the application's own.
     pub code: &'static str,
     /// A sentence for people. The details of a fault are in it only when configured.
     pub message: String,
@@ -98,6 +98,12 @@ pub enum Told {
 /// connection. All methods are called from the recovery thread, inside the context of the
 /// server's runtime; they must not block.
 pub trait Seal: Any + Send + Sync {
+    /// Whether this part is what carries the client's messages. A compartment that has lost its last one and is still
+    /// in some namespace is an orphan, and is sealed when the recovery finds it.
+    fn is_transport(&self) -> bool {
+        false
+    }
+
     /// Comes before [`tell`](Self::tell) of any part: from now on, note whether this notice leaves the process.
     fn watch(&self, _notice: &Notice) {}
 

@@ -30,7 +30,8 @@ fn the_hook_gets_out_of_the_way() {
         let ours = measure(|| run_in(&scope));
         println!("ours: {ours}");
         println!("so ours adds {:.1?} at the median", ours.p50.saturating_sub(silent.p50));
-        assert!(ours.p50 < default.p50, "cheaper than to print");
+        // Naming frames is most of what the default hook does.
+        assert!(ours.p50 * 4 < default.p50, "ours {ours}; default {default}");
         assert!(ours.p50 < silent.p50 + Duration::from_millis(1), "ours {ours}; silent {silent}");
     });
     if let Some(written) = written {

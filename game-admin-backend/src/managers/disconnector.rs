@@ -69,11 +69,12 @@ impl Disconnector for SealingDisconnector {
             .by_session(socket_id)
             .ok_or_else(|| DisconnectError::NotConnected { socket_id: socket_id.to_owned() })?;
         let watertight = watertight::ensure_installed();
-        let mode = match cause {
-            Cause::Problematic => SealMode::Disconnect,
-            Cause::Kicked => SealMode::Expel,
+        // Only a client that is kicked is to stay away.
+        let (mode, retry, after) = match cause {
+            Cause::Problematic => (SealMode::Disconnect, true, watertight.retry_after()),
+            Cause::Kicked => (SealMode::Expel, false, Duration::ZERO),
         };
-        let notice = Notice::new(cause.code(), reason).retry(false, Duration::ZERO);
+        let notice = Notice::new(cause.code(), reason).retry(retry, after);
         // What becomes of it is in the log: the recovery reports every seal.
         drop(watertight.seal(&compartment, notice, mode));
         Ok(())

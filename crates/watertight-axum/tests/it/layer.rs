@@ -3,12 +3,17 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use axum::body::Body;
+use axum::extract::Request;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
+use tower_layer::Layer;
+use tower_service::Service;
 use watertight::{Attribution, Verdict};
+use watertight_axum::GuardLayer;
 
 use crate::bystanders::Bystanders;
-use crate::server::{DEADLINE, Left, Server, turn, within};
+use crate::server::{DEADLINE, Left, PanicsInCall, Server, turn, within};
 
 /// One connection that is kept alive.
 struct Http {
@@ -62,11 +67,7 @@ async fn a_route_that_panics_answers_500_and_keeps_the_connection() {
     let mut http = Http::connect(server.address).await;
     assert_eq!(http.get("/health").await, (200, "OK".to_owned()));
     let left = Left::now();
-    for (path, text) in [
-        ("/panic", "panic in a route"),
-        ("/panic_in_call", "panic in call"),
-        ("/panic_with_payload", "panic of a payload"),
-    ] {
+    for (path, text) in [("/panic", "panic in a route"), ("/panic_with_payload", "panic of a payload")] {
         let (status, body) = http.get(path).await;
         assert_eq!((status, &*body), (500, "internal server error\n"));
         let incident = turn.incident(|incident| incident.message == text);
@@ -77,6 +78,15 @@ async fn a_route_that_panics_answers_500_and_keeps_the_connection() {
     assert_eq!(Left::now(), left, "nobody was disconnected");
     drop(http);
     bystanders.noticed_nothing().await;
+}
+
+/// Would reveal a service whose panic before there is a future goes through the layer. Axum's own never do that.
+#[tokio::test]
+async fn a_service_that_panics_in_call_answers_500() {
+    let _turn = turn().await;
+    let mut service = GuardLayer::new().layer(PanicsInCall);
+    let response = service.call(Request::new(Body::empty())).await.expect("infallible");
+    assert_eq!(response.status(), 500);
 }
 
 /// Would reveal a connection that stays in the task table when its client has gone.

@@ -155,7 +155,6 @@ fn app() -> Router {
         .route("/health", get(|| async { "OK" }))
         .route("/panic", get(panicking_route))
         .route("/panic_with_payload", get(panicking_route_with_payload))
-        .route_service("/panic_in_call", tower_service_that_panics())
         .route("/stuck", get(std::future::pending::<&'static str>))
 }
 
@@ -209,12 +208,7 @@ async fn panicking_route_with_payload() -> &'static str {
 }
 
 /// A service that panics in `call`, before it has answered a future.
-fn tower_service_that_panics() -> PanicsInCall {
-    PanicsInCall
-}
-
-#[derive(Clone)]
-struct PanicsInCall;
+pub(crate) struct PanicsInCall;
 
 impl tower_service::Service<axum::extract::Request> for PanicsInCall {
     type Response = axum::response::Response;

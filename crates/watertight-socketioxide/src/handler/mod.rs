@@ -1,7 +1,7 @@
 //! Handlers: the traits that closures and functions implement, and the guards around them.
 //!
-//! The traits have socketioxide's names and signatures, so code that implements or calls them only changes
-//! its imports. The extractor traits are socketioxide's own.
+//! The traits have socketioxide's names and, but for [`DisconnectHandler`], its signatures, so code that implements
+//! or calls them only changes its imports. The extractor traits are socketioxide's own.
 
 pub(crate) mod connect;
 pub(crate) mod disconnect;

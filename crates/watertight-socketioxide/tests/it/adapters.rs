@@ -31,10 +31,7 @@ impl Spawnable for Starting {
 
 impl Future for Starting {
     type Output = ();
-    fn poll(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<()> {
+    fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<()> {
         std::pin::Pin::new(&mut self.0).poll(cx).map(|started| started.unwrap())
     }
 }

@@ -3,6 +3,7 @@
 mod seal;
 mod storm;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -10,7 +11,7 @@ use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
-use self::seal::Sealing;
+use self::seal::{Sealing, Telling};
 use self::storm::Storms;
 use crate::compartment::Compartment;
 use crate::fault::{Attribution, Component, Frames, Origin, Report};
@@ -19,6 +20,7 @@ use crate::hook;
 use crate::incident::{Incident, IncidentId, Offender};
 use crate::inner::{Command, GENERIC_MESSAGE, Inner};
 use crate::policy::{Case, Policy, StandardPolicy, Verdict};
+use crate::registry::Registry;
 use crate::seal::{Notice, SealMode};
 use crate::sink::{Event, Sink};
 
@@ -37,6 +39,17 @@ struct Recovery {
     storms: Storms,
     mode: Option<RecoveryMode>,
     lost_told: u64,
+    /// Compartments that were orphans at the last sweep.
+    orphans: HashSet<u64>,
+}
+
+/// What a seal is told to the sinks as.
+struct SealOf {
+    id: IncidentId,
+    offender: Offender,
+    code: &'static str,
+    since: Instant,
+    storm: bool,
 }
 
 /// Recovery mode, while it lasts.
@@ -48,7 +61,7 @@ struct RecoveryMode {
 impl Recovery {
     fn new(inner: Arc<Inner>) -> Self {
         let storms = Storms::new(inner.settings.storm_limit);
-        Self { inner, storms, mode: None, lost_told: 0 }
+        Self { inner, storms, mode: None, lost_told: 0, orphans: HashSet::new() }
     }
 
     async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
@@ -165,11 +178,10 @@ impl Recovery {
         }
         let inner = Arc::clone(&self.inner);
         tokio::spawn(async move {
-            if let Some((sealing, telling)) = sealing {
-                let left = sealing.finish(telling, &inner.settings).await;
-                incident.sealed_after = Some(at.elapsed());
-                if let Some(offender) = &incident.offender {
-                    inner.tell_seal(id, offender, incident.fault.code(), left, at, incident.storm);
+            if let (Some((sealing, telling)), Some(offender)) = (sealing, &incident.offender) {
+                let of = SealOf { id, offender: offender.clone(), code: fault.code(), since: at, storm };
+                if inner.conclude(sealing, telling, of).await {
+                    incident.sealed_after = Some(at.elapsed());
                 }
             }
             incident.backtrace = symbolise(frames).await;
@@ -202,15 +214,14 @@ impl Recovery {
         if !compartment.begin_seal() {
             return;
         }
-        let (at, id, code) = (Instant::now(), notice.id, notice.code);
-        let offender = offender(&compartment);
+        let (id, code) = (notice.id, notice.code);
+        let of = SealOf { id, offender: offender(&compartment), code, since: Instant::now(), storm: false };
         let sealing = Sealing { compartment, notice, mode, transport_is_dead: false };
         let telling = sealing.tell();
-        self.tell_sinks(&Event::Sealing { id, offender: &offender, code });
+        self.tell_sinks(&Event::Sealing { id, offender: &of.offender, code });
         let inner = Arc::clone(&self.inner);
         tokio::spawn(async move {
-            let left = sealing.finish(telling, &inner.settings).await;
-            inner.tell_seal(id, &offender, code, left, at, false);
+            inner.conclude(sealing, telling, of).await;
             // Whoever asked may have stopped waiting.
             let _ = done.send(());
         });
@@ -231,9 +242,11 @@ impl Recovery {
         }
     }
 
-    /// What is done regularly: summaries, and leaving recovery mode after a quiet time.
+    /// What is done regularly: summaries, the search for orphans while in recovery mode, and leaving that mode after
+    /// a quiet time.
     fn sweep(&mut self) {
         let now = Instant::now();
+        self.seal_orphans();
         for summary in self.storms.summaries(now) {
             let storm::Summary { location, component, omitted, window } = &summary;
             let (location, component) = (location.as_ref(), component);
@@ -254,6 +267,28 @@ impl Recovery {
         }
     }
 
+    /// Seals every compartment that has had no transport for two sweeps and is still in some namespace: whoever
+    /// should have ended it did not.
+    fn seal_orphans(&mut self) {
+        let before = std::mem::take(&mut self.orphans);
+        if self.mode.is_none() {
+            return;
+        }
+        for compartment in Registry::global().all() {
+            if !compartment.is_live() || !compartment.is_orphan() {
+                continue;
+            }
+            if before.contains(&compartment.key()) {
+                let notice = Notice::new("orphan", "The connection had lost its transport.")
+                    .retry(true, self.inner.settings.retry_after);
+                let (done, _) = oneshot::channel();
+                self.seal_as_asked(compartment, notice, SealMode::Disconnect, done);
+            } else {
+                self.orphans.insert(compartment.key());
+            }
+        }
+    }
+
     fn tell_sinks(&self, event: &Event<'_>) {
         self.inner.each_sink(|sink| sink.event(event));
     }
@@ -267,23 +302,31 @@ impl Inner {
         }
     }
 
-    fn tell_seal(
-        &self,
-        id: IncidentId,
-        offender: &Offender,
-        code: &'static str,
-        left: usize,
-        since: Instant,
-        storm: bool,
-    ) {
-        if left > 0 {
-            self.counters.overdue.add();
-            self.each_sink(|sink| sink.event(&Event::SealOverdue { id, offender, parts: left }));
-            return;
+    /// Finishes a seal and tells the sinks. `false` when something is left after all bounds: that goes on being
+    /// pushed on the side.
+    async fn conclude(self: &Arc<Self>, sealing: Sealing, telling: Telling, of: SealOf) -> bool {
+        let left = sealing.finish(telling, &self.settings).await;
+        if left == 0 {
+            self.sealed(&of);
+            return true;
         }
+        self.counters.overdue.add();
+        let SealOf { id, offender, .. } = &of;
+        self.each_sink(|sink| sink.event(&Event::SealOverdue { id: *id, offender, parts: left }));
+        let inner = Arc::clone(self);
+        tokio::spawn(async move {
+            sealing.insist(inner.settings.sweep_interval).await;
+            inner.sealed(&of);
+        });
+        false
+    }
+
+    fn sealed(&self, of: &SealOf) {
+        let SealOf { id, offender, code, since, storm } = of;
         self.counters.sealed.add();
         if !storm {
-            self.each_sink(|sink| sink.event(&Event::Sealed { id, offender, code, took: since.elapsed() }));
+            let sealed = Event::Sealed { id: *id, offender, code, took: since.elapsed() };
+            self.each_sink(|sink| sink.event(&sealed));
         }
     }
 }

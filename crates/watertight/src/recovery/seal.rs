@@ -44,7 +44,7 @@ impl Sealing {
     }
 
     /// Does the rest. Answers how many parts are left, which is 0 unless something is badly stuck.
-    pub(super) async fn finish(self, telling: Telling, settings: &Settings) -> usize {
+    pub(super) async fn finish(&self, telling: Telling, settings: &Settings) -> usize {
         if telling.copies > 0 {
             self.flush(telling.copies, settings.grace).await;
         }
@@ -56,13 +56,20 @@ impl Sealing {
             }
         }
         loop {
-            self.close(CloseMode::Forced);
-            self.each(&self.compartment.parts(), |part| part.leave(self.mode));
+            self.push();
             let next = (Instant::now() + PUSH_EVERY).min(bound);
             if timeout_at(next, self.gone()).await.is_ok() || Instant::now() >= bound {
                 return self.end();
             }
         }
+    }
+
+    /// Goes on with a seal that is overdue, once every `interval`, until nothing is left.
+    pub(super) async fn insist(&self, interval: Duration) {
+        while timeout(interval, self.gone()).await.is_err() {
+            self.push();
+        }
+        self.end();
     }
 
     /// Waits until all copies of the notice have left the process, at most for `grace`.
@@ -92,10 +99,19 @@ impl Sealing {
         self.each(&self.compartment.parts(), |part| part.close(mode));
     }
 
+    /// Cuts the transport, and leaves whatever can be left now.
+    fn push(&self) {
+        self.close(CloseMode::Forced);
+        self.each(&self.compartment.parts(), |part| part.leave(self.mode));
+    }
+
+    /// Ends the seal if nothing is left. Answers how many parts are.
     fn end(&self) -> usize {
         let left = self.compartment.parts().iter().filter(|part| !part.is_gone()).count();
-        self.compartment.end_seal();
-        Registry::global().forget(&self.compartment);
+        if left == 0 {
+            self.compartment.end_seal();
+            Registry::global().forget(&self.compartment);
+        }
         left
     }
 

@@ -26,7 +26,8 @@ pub enum Event<'a> {
     /// A fault has arrived and been judged. The incident is not complete yet: `sealed_after` and
     /// `backtrace` follow with [`Sink::incident`].
     Fault(&'a Incident),
-    /// The first incident after a quiet time: from now on every compartment is checked regularly.
+    /// The first incident after a quiet time: from now on every sweep looks for compartments that have lost their
+    /// transport and were not ended.
     RecoveryStarted,
     /// No incident for the quiet period.
     RecoveryEnded {
@@ -53,7 +54,7 @@ pub enum Event<'a> {
         /// From the decision until nothing was left.
         took: Duration,
     },
-    /// Something of it is left after all bounds. The recovery goes on trying.
+    /// Something of it is left after all bounds. Every sweep tries again; `Sealed` follows when nothing is left.
     SealOverdue {
         /// As in `Sealing`.
         id: IncidentId,
