@@ -107,7 +107,7 @@ section! {
 section! {
     /// How connections are watched and how many incidents are remembered.
     [monitoring] Monitoring {
-        /// Time between two sweeps over all connections while recovery mode lasts.
+        /// Time between two sweeps: log summaries, seals that are overdue, and in recovery mode connections that nobody ended.
         sweep_interval_ms: u64 = SECOND_MS, Kind::milliseconds(10, MINUTE_MS);
         /// How many of the latest incidents are kept in memory.
         incident_history: u32 = 1_024, Kind::count(1, 100_000);

@@ -80,11 +80,14 @@ pub trait ConnectHandler<A: Adapter, T>: Sized + Clone + Send + Sync + 'static {
     }
 }
 
+/// Types that a wrapper only passes on.
+type Types<T> = PhantomData<fn() -> T>;
+
 /// A handler with a middleware before it.
 struct Layered<A, H, M, T, T1> {
     handler: H,
     middleware: M,
-    _types: PhantomData<fn() -> (A, T, T1)>,
+    _types: Types<(A, T, T1)>,
 }
 
 impl<A, H: Clone, M: Clone, T, T1> Clone for Layered<A, H, M, T, T1> {
