@@ -18,7 +18,13 @@ const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     let command_line = CommandLine::parse();
-    let effective = match load(&command_line.sources()) {
+    let sources = command_line.sources();
+    for name in sources.ignored_variables() {
+        complain(&format!(
+            "warning: the environment variable {name} is not a setting: those are called WATERTIGHT_<SECTION>__<NAME>"
+        ));
+    }
+    let effective = match load(&sources) {
         Ok(effective) => effective,
         Err(problems) => {
             for problem in &problems.0 {

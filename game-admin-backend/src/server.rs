@@ -111,7 +111,7 @@ impl BoundServer {
                 debug!(%error, "a connection is gone before it is served");
             }
         });
-        match lab {
+        let served = match lab {
             Some(faults) => {
                 let listener = FaultyListener::new(listener, faults);
                 let serving = watertight_axum::serve(listener, app).shutdown_notice(notice);
@@ -121,7 +121,11 @@ impl BoundServer {
                 let serving = watertight_axum::serve(listener, app).shutdown_notice(notice);
                 serving.drain_timeout(drain_timeout).with_graceful_shutdown(stop).await
             }
+        };
+        if served.is_ok() {
+            info!(connections = shared.connections.count(), "the server has stopped");
         }
+        served
     }
 }
 

@@ -39,6 +39,28 @@ pub struct Sources {
     pub port: Option<u16>,
 }
 
+impl Sources {
+    /// The environment variables that begin as settings do and are far from any: neither two underscores, which separate
+    /// a section from a name, nor a likeness. Other programs may have such variables, so they are no error; a warning is
+    /// due.
+    #[must_use]
+    pub fn ignored_variables(&self) -> Vec<String> {
+        let names = self.environment.iter().map(|(name, _)| name.to_string_lossy().into_owned());
+        names.filter(|name| setting_of(name).is_some_and(|setting| !is_meant(setting))).collect()
+    }
+}
+
+/// What follows the prefix in the name of a variable. Names ignore case on Windows and come as they were first written.
+fn setting_of(name: &str) -> Option<&str> {
+    let (prefix, setting) = name.split_at_checked(ENVIRONMENT_PREFIX.len())?;
+    prefix.eq_ignore_ascii_case(ENVIRONMENT_PREFIX).then_some(setting)
+}
+
+/// Whether a variable means a setting, well or badly spelled.
+fn is_meant(setting: &str) -> bool {
+    setting.contains("__") || catalogue::suggestion(&setting.to_ascii_lowercase()).is_some()
+}
+
 /// The settings that one source gives.
 pub(super) struct Layer {
     pub(super) origin: Origin,
@@ -166,16 +188,7 @@ fn read_environment(variables: &[(OsString, OsString)], problems: &mut Vec<Probl
     let mut layers = Vec::new();
     for (name, value) in variables {
         let name = name.to_string_lossy();
-        let Some(rest) = name.get(..ENVIRONMENT_PREFIX.len()).and_then(|prefix| {
-            // Names of variables ignore case on Windows and come as they were first written.
-            prefix.eq_ignore_ascii_case(ENVIRONMENT_PREFIX).then(|| &name[ENVIRONMENT_PREFIX.len()..])
-        }) else {
-            continue;
-        };
-        // Other programs of the project have variables of their own; what has two underscores means a setting.
-        if !rest.contains("__") {
-            continue;
-        }
+        let Some(rest) = setting_of(&name).filter(|setting| is_meant(setting)) else { continue };
         match value.to_str() {
             Some(value) => {
                 let key = rest.to_ascii_lowercase().replace("__", ".");

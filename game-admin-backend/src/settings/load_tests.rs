@@ -165,6 +165,14 @@ fn an_unknown_key_is_named_with_its_source_and_its_neighbour() {
 }
 
 #[test]
+fn variables_of_other_programs_are_no_settings() {
+    let sources =
+        environment(&[("WATERTIGHT_BENCH", "x"), ("WATERTIGHT_SERVER__LAB", "true"), ("PATH", "/bin")]);
+    assert!(load(&sources).expect("valid").settings.server.lab);
+    assert_eq!(sources.ignored_variables(), ["WATERTIGHT_BENCH"]);
+}
+
+#[test]
 fn a_wrong_value_is_named_with_what_is_allowed_and_who_gave_it() {
     let directory = Directory::new("wrong-value");
     let sources = file(&directory, "[recovery]\ngrace_ms = 20000\nretry_after_ms = \"1000\"\n");
@@ -200,17 +208,17 @@ fn a_wrong_secret_is_not_shown() {
         ["admin.token = ******** (environment variable WATERTIGHT_ADMIN__TOKEN) is out of bounds; \
           allowed: a text of 8 to 256 characters"]
     );
-    let found = messages(&environment(&[("WATERTIGHT_ADMIN", "sesame")]));
+    let directory = Directory::new("secret");
+    let found = messages(&file(&directory, "admin = \"sesame\"\n"));
     assert!(!found[0].contains("sesame"), "{found:?}");
 }
 
 #[test]
 fn a_section_is_not_a_setting_and_a_setting_is_not_a_section() {
+    let assigned = Sources { assignments: vec!["server=x".to_owned()], ..Sources::default() };
     assert_eq!(
-        messages(&environment(&[("WATERTIGHT_SERVER", "x"), ("WATERTIGHT_SERVER__LAB", "true")])),
-        [
-            "server = \"x\" (environment variable WATERTIGHT_SERVER) is not a setting but a section of settings"
-        ]
+        messages(&assigned),
+        ["server = \"x\" (flag --set) is not a setting but a section of settings"]
     );
     let directory = Directory::new("section");
     let found = messages(&file(&directory, "[server.listen]\nhost = \"::1\"\n"));

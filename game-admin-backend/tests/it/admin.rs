@@ -61,7 +61,9 @@ async fn operators_see_every_connection() {
 async fn a_kick_and_a_mark_disconnect_only_their_socket_and_say_why() {
     let server = TestServer::start(&[]).await;
     let mut operator = server.client("/admin").await;
-    for (event, code) in [("kick", "kicked"), ("mark", "problematic")] {
+    for (event, code, retry, retry_after_ms) in
+        [("kick", "kicked", false, 0), ("mark", "problematic", true, 1000)]
+    {
         let (mut ada, mut bob) = (server.client("/").await, server.client("/").await);
         ada.ask("join", &json!({"room": "lobby"})).await;
         bob.ask("join", &json!({"room": "lobby"})).await;
@@ -69,8 +71,12 @@ async fn a_kick_and_a_mark_disconnect_only_their_socket_and_say_why() {
 
         let reply = operator.ask(event, &json!({"id": bob.id, "reason": "spam"})).await;
         assert_eq!(reply, json!({"ok": true, "id": bob.id}));
-        let incident = json!({"code": code, "message": "spam", "retry": false});
-        assert_eq!(bob.events_to_the_end().await, [("incident".to_owned(), incident)]);
+        let mut told = bob.events_to_the_end().await;
+        assert_eq!(told[0].1["id"].take().as_str().map(str::len), Some(26), "{told:?}");
+        let incident = json!({
+            "id": null, "code": code, "message": "spam", "retry": retry, "retryAfterMs": retry_after_ms
+        });
+        assert_eq!(told, [("incident".to_owned(), incident)]);
         assert_eq!(ada.event().await.1["players"], 1);
         server.wait_for_connections(2).await;
         assert!(!server.shared.connections.should_disconnect_socket(&bob.id));

@@ -100,6 +100,6 @@ fn a_signal_ends_it_well() {
         running.0.stderr.as_mut().expect("piped").read_to_string(&mut log).expect("text");
         let lines: Vec<serde_json::Value> =
             log.lines().map(|line| serde_json::from_str(line).expect("one JSON object per line")).collect();
-        assert!(lines.iter().any(|line| line["message"] == "all clients are closed"), "{log}");
+        assert!(lines.iter().any(|line| line["message"] == "the server has stopped"), "{log}");
     }
 }

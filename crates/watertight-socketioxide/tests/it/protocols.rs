@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use watertight::ServerId;
 use watertight_axum::GuardedIo;
@@ -29,12 +30,9 @@ async fn protocol_v4() {
     let bystander = Bystander::start(server, "/").await;
     let url = format!("ws://{server}/socket.io/?EIO=3&transport=websocket");
     let (mut ws, _) = tokio_tungstenite::connect_async(url).await.unwrap();
-    let next = async |ws: &mut tokio_tungstenite::WebSocketStream<_>| match tokio::time::timeout(
-        DEADLINE,
-        ws.next(),
-    )
-    .await
-    .expect("something within the deadline")
+    let next = async |ws: &mut WebSocketStream<_>| match tokio::time::timeout(DEADLINE, ws.next())
+        .await
+        .expect("something within the deadline")
     {
         Some(Ok(Message::Text(text))) => Some(text.to_string()),
         _ => None,
@@ -69,17 +67,17 @@ async fn msgpack() {
     };
     let join = encode(serde_json::json!({"type": 0, "nsp": "/", "data": null}));
     let boom = encode(serde_json::json!({"type": 2, "nsp": "/", "data": ["boom", 1]}));
-    ws.send(join).await.unwrap();
-    ws.send(boom).await.unwrap();
     // The engine's own pings are text.
-    let mut packet = async || loop {
+    let packet = async |ws: &mut WebSocketStream<_>| loop {
         let message = tokio::time::timeout(DEADLINE, ws.next()).await.unwrap().unwrap().unwrap();
         if message.is_binary() {
             return message.into_data();
         }
     };
-    packet().await;
-    let told = packet().await;
+    ws.send(join).await.unwrap();
+    packet(&mut ws).await;
+    ws.send(boom).await.unwrap();
+    let told = packet(&mut ws).await;
     let incident = &incidents_of(&sid, 1).await[0];
     let id = incident.id.to_string();
     assert!(told.windows(id.len()).any(|window| window == id.as_bytes()), "{told:?}");
