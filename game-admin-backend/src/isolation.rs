@@ -113,7 +113,7 @@ fn fault(incident: &Incident) {
         outcome = ?incident.outcome,
         verdict = ?incident.verdict,
         thread = incident.thread,
-        "{}: {}", headline(incident.fault), incident.message
+        "{}: {}", headline(incident.fault), one_line(&incident.message)
     );
     if incident.attribution == Attribution::Transport
         || incident.component.is_transport()
@@ -129,6 +129,14 @@ fn fault(incident: &Incident) {
     }
 }
 
+/// The text without line breaks and other control characters: it may come from a client, and must not look like lines
+/// of the log.
+fn one_line(text: &str) -> String {
+    let escaped =
+        text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() });
+    escaped.collect()
+}
+
 fn headline(fault: Fault) -> &'static str {
     match fault {
         Fault::Panic => "💥 Application panic",
@@ -140,4 +148,14 @@ fn headline(fault: Fault) -> &'static str {
 /// Whether the engine's own work on a request of the socket panicked.
 fn is_transport(incident: &Incident) -> bool {
     incident.activity.as_ref().is_some_and(|activity| activity.kind() == watertight::ActivityKind::Transport)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panics_text_stays_on_its_line() {
+        assert_eq!(one_line("a\nb\u{1b}[31m \"é\" 🔌"), "a\\nb\\u{1b}[31m \"é\" 🔌");
+    }
 }

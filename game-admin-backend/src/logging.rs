@@ -10,6 +10,7 @@ use tracing::{
     Event, Subscriber,
     field::{Field, Visit},
 };
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{
     EnvFilter,
     fmt::{
@@ -34,19 +35,30 @@ pub enum LoggingError {
     Twice(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
+/// How many lines may wait to be written. What comes when standard error takes no more is left out.
+const WAITING_LINES: usize = 16 * 1024;
+
 /// Sets up the log of the whole process. The environment variable `RUST_LOG` plays no part in it.
+///
+/// Lines are written by a thread of their own: a standard error that nobody reads, or that is closed, costs lines and
+/// nothing else. What waits is written when the answer is dropped.
 ///
 /// # Errors
 ///
 /// If the filter does not parse or the process has a log already.
-pub fn install(settings: &Logging) -> Result<(), LoggingError> {
+pub fn install(settings: &Logging) -> Result<WorkerGuard, LoggingError> {
     let filter = EnvFilter::builder().parse(&settings.level).map_err(LoggingError::Filter)?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let (writer, guard) =
+        NonBlockingBuilder::default().lossy(true).buffered_lines_limit(WAITING_LINES).finish(io::stderr());
+    // Its own errors would be printed to the same standard error, and that panics when it is closed.
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).log_internal_errors(false);
     match settings.format {
         LogFormat::Human => log.with_ansi(io::stderr().is_terminal()).try_init(),
         LogFormat::Json => log.with_ansi(false).event_format(JsonLines).try_init(),
     }
-    .map_err(LoggingError::Twice)
+    .map_err(LoggingError::Twice)?;
+    Ok(guard)
 }
 
 /// Writes an event as one JSON object: `timestamp`, `level`, `target`, `message`, then the event's fields beside them, then

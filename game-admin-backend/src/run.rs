@@ -46,7 +46,7 @@ pub enum RunError {
 ///
 /// If the server cannot start, or ends by itself.
 pub fn run(settings: Settings) -> Result<(), RunError> {
-    logging::install(&settings.logging)?;
+    let _log = logging::install(&settings.logging)?;
     let incidents = isolation::install(&settings)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(RunError::Runtime)?;

@@ -2,7 +2,7 @@
 //! disconnect handlers, and is how the socket is sealed.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::future::Future;
 use std::mem;
 use std::pin::Pin;
@@ -55,6 +55,9 @@ pub(crate) struct Gate<A: Adapter> {
 struct State<A: Adapter> {
     /// Present until the phase is `Open`.
     hold: Option<Box<Hold<A>>>,
+    /// What is registered. socketioxide looks a handler up before it calls, so that an event may come here although
+    /// its handler has been registered meanwhile.
+    handlers: Vec<(Cow<'static, str>, Arc<dyn Dispatch<A>>)>,
     fallback: Option<Arc<dyn Dispatch<A>>>,
     disconnect: Option<DisconnectCall<A>>,
     notice: Option<Box<Notice>>,
@@ -74,11 +77,12 @@ enum Life {
 struct Hold<A: Adapter> {
     early: VecDeque<Early<A>>,
     bytes: usize,
-    handlers: HashMap<Cow<'static, str>, Arc<dyn Dispatch<A>>>,
     /// Whether the connect handler has a future that is watched.
     spawned: bool,
     /// Whether somebody is delivering, and to which phase that leads.
     delivering: bool,
+    /// Whether somebody else wanted to meanwhile.
+    again: bool,
     next: Phase,
 }
 
@@ -110,9 +114,9 @@ impl<A: Adapter> Gate<A> {
         let hold = Hold {
             early: VecDeque::new(),
             bytes: 0,
-            handlers: HashMap::new(),
             spawned: false,
             delivering: false,
+            again: false,
             next: Phase::Holding,
         };
         Arc::new(Self {
@@ -121,6 +125,7 @@ impl<A: Adapter> Gate<A> {
             phase: AtomicU8::new(phase as u8),
             state: Mutex::new(State {
                 hold: (phase != Phase::Open).then(|| Box::new(hold)),
+                handlers: Vec::new(),
                 fallback: None,
                 disconnect: None,
                 notice: None,
@@ -159,13 +164,14 @@ impl<A: Adapter> Gate<A> {
         let activity = Activity::new(ActivityKind::Event, socket.ns().to_owned(), event.clone());
         let handler = Scoped::new(handler, Scope::new(Arc::clone(&self.compartment), activity));
         let handler: Arc<dyn Dispatch<A>> = Arc::new(handler);
-        socket.on(event.clone(), MessageGuard::new(Arc::clone(self), Arc::clone(&handler)));
-        if self.phase() == Phase::Open {
-            return;
+        {
+            let handlers = &mut self.state.lock().handlers;
+            match handlers.iter_mut().find(|(registered, _)| *registered == event) {
+                Some((_, registered)) => *registered = Arc::clone(&handler),
+                None => handlers.push((event.clone(), Arc::clone(&handler))),
+            }
         }
-        if let Some(hold) = &mut self.state.lock().hold {
-            hold.handlers.insert(event, handler);
-        }
+        socket.on(event, MessageGuard::new(Arc::clone(self), handler));
         // Registered late: what came for it already has waited for this.
         if self.phase() == Phase::Late {
             self.deliver(Phase::Late);
@@ -215,25 +221,32 @@ impl<A: Adapter> Gate<A> {
         }
     }
 
-    /// An event that nobody is registered for.
-    pub(crate) fn unknown_event(&self, socket: Arc<Socket<A>>, value: Value, ack_id: Option<i64>) {
+    /// An event that nobody was registered for when socketioxide looked.
+    pub(crate) fn unknown_event(&self, socket: Arc<Socket<A>>, mut value: Value, ack_id: Option<i64>) {
         if !self.compartment.is_live() {
             return;
         }
-        let fallback = {
+        let handler = {
             let mut state = self.state.lock();
-            let State { hold, fallback, .. } = &mut *state;
-            match hold {
-                Some(hold) if fallback.is_none() || hold.delivering || self.phase() == Phase::Holding => {
+            let State { hold, handlers, fallback, .. } = &mut *state;
+            let mut registered = None;
+            let holds = match hold {
+                None => false,
+                Some(hold) => hold.delivering || self.phase() == Phase::Holding,
+            };
+            if !holds {
+                registered = named(&socket, &mut value, ack_id, handlers).or_else(|| fallback.clone());
+            }
+            match (hold, registered) {
+                (_, Some(handler)) => handler,
+                (Some(hold), None) => {
                     hold.push(Early { handler: None, value, ack_id });
                     return;
                 }
-                _ => fallback.clone(),
+                (None, None) => return,
             }
         };
-        if let Some(fallback) = fallback {
-            fallback.dispatch(socket, value, ack_id);
-        }
+        handler.dispatch(socket, value, ack_id);
     }
 
     /// Delivers the events that wait and can be delivered, in the order they came, and then goes on to `phase`.
@@ -247,6 +260,7 @@ impl<A: Adapter> Gate<A> {
             hold.next = hold.next.max(phase);
             // One at a time, or the order is lost. Whoever delivers sees what is registered meanwhile.
             if mem::replace(&mut hold.delivering, true) {
+                hold.again = true;
                 return;
             }
         }
@@ -254,11 +268,16 @@ impl<A: Adapter> Gate<A> {
         loop {
             let next = {
                 let mut state = self.state.lock();
-                let State { hold, fallback, .. } = &mut *state;
+                let State { hold, handlers, fallback, .. } = &mut *state;
                 let Some(waiting) = hold else { return };
-                match waiting.take(passed_over, fallback.as_ref(), &socket) {
+                match waiting.take(passed_over, handlers, fallback.as_ref(), &socket) {
                     Taken::Event(handler, early) => Some((handler, early)),
                     Taken::Stays => None,
+                    // A handler was registered for what has been passed over.
+                    Taken::Nothing if mem::take(&mut waiting.again) => {
+                        passed_over = 0;
+                        continue;
+                    }
                     Taken::Nothing => {
                         // Under the lock that newcomers wait for: none of them can overtake.
                         waiting.delivering = false;
@@ -320,13 +339,24 @@ impl<A: Adapter> Gate<A> {
         self.end(Life::Gone);
     }
 
-    /// The socket has been disconnected: takes the application's handler.
-    pub(crate) fn disconnecting(&self) -> Option<DisconnectCall<A>> {
+    /// The socket has been disconnected. `false` when it had been already: whoever came first cleans up.
+    pub(crate) fn disconnecting(self: &Arc<Self>, socket: &Socket<A>) -> bool {
         self.phase.store(Phase::Open as u8, Ordering::Release);
+        // socketioxide takes the guard away to call it; a second disconnect would then clean up at once, while the
+        // application's handler still runs.
+        socket.on_disconnect(DisconnectGuard(Arc::clone(self)));
         let mut state = self.state.lock();
-        state.life = Life::Disconnecting;
         state.hold = None;
-        state.disconnect.take()
+        let first = matches!(state.life, Life::Connecting | Life::Connected);
+        if first {
+            state.life = Life::Disconnecting;
+        }
+        first
+    }
+
+    /// Takes the application's disconnect handler.
+    pub(crate) fn take_disconnect(&self) -> Option<DisconnectCall<A>> {
+        self.state.lock().disconnect.take()
     }
 
     /// It has left its namespace and rooms.
@@ -340,6 +370,7 @@ impl<A: Adapter> Gate<A> {
             state.life = life;
             state.hold = None;
             state.fallback = None;
+            state.handlers = Vec::new();
         }
         self.compartment.progress();
         Registry::global().forget_if_empty(&self.compartment);
@@ -373,6 +404,10 @@ fn emit<A: Adapter>(socket: &Arc<Socket<A>>, notice: &Notice) -> Told {
 }
 
 impl<A: Adapter> Seal for Gate<A> {
+    fn serves(&self) -> bool {
+        self.socket.strong_count() > 0 && matches!(self.state.lock().life, Life::Connecting | Life::Connected)
+    }
+
     fn tell(&self, notice: &Notice) -> Told {
         let Some(socket) = self.socket.upgrade() else {
             return Told::Refused;
@@ -436,6 +471,7 @@ impl<A: Adapter> Hold<A> {
     fn take(
         &mut self,
         index: usize,
+        handlers: &[(Cow<'static, str>, Arc<dyn Dispatch<A>>)],
         fallback: Option<&Arc<dyn Dispatch<A>>>,
         socket: &Arc<Socket<A>>,
     ) -> Taken<A> {
@@ -443,9 +479,8 @@ impl<A: Adapter> Hold<A> {
             return Taken::Nothing;
         };
         if early.handler.is_none() {
-            let name = Event::from_message_parts(socket, &mut early.value, &early.ack_id);
-            let named = name.ok().and_then(|Event(name)| self.handlers.get(name.as_str()));
-            early.handler = named.or(fallback).cloned();
+            early.handler =
+                named(socket, &mut early.value, early.ack_id, handlers).or_else(|| fallback.cloned());
         }
         match early.handler.take() {
             None => Taken::Stays,
@@ -458,6 +493,17 @@ impl<A: Adapter> Hold<A> {
             },
         }
     }
+}
+
+/// The handler that is registered for the event that a message is.
+fn named<A: Adapter>(
+    socket: &Arc<Socket<A>>,
+    value: &mut Value,
+    ack_id: Option<i64>,
+    handlers: &[(Cow<'static, str>, Arc<dyn Dispatch<A>>)],
+) -> Option<Arc<dyn Dispatch<A>>> {
+    let Event(name) = Event::from_message_parts(socket, value, &ack_id).ok()?;
+    handlers.iter().find(|(event, _)| *event == name).map(|(_, handler)| Arc::clone(handler))
 }
 
 fn size_of(value: &Value) -> usize {

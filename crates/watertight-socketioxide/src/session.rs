@@ -152,17 +152,14 @@ impl PollingSession {
 }
 
 impl Seal for PollingSession {
-    fn is_transport(&self) -> bool {
-        true
+    fn watch(&self, _notice: &Notice) {
+        self.state.lock().told_at = Some(self.polls.load(Ordering::Acquire));
     }
 
     fn delivered(&self, _notice: &Notice, _copies: usize) -> Option<bool> {
-        let mut state = self.state.lock();
+        let state = self.state.lock();
         if state.end == End::Upgraded {
             return None;
-        }
-        if state.told_at.is_none() {
-            state.told_at = Some(self.polls.load(Ordering::Acquire));
         }
         Some(state.drained)
     }

@@ -11,6 +11,7 @@ use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
+use crate::guard::quietly;
 use crate::identity::Identity;
 use crate::seal::Seal;
 use crate::state::{State, StateCell};
@@ -192,18 +193,27 @@ impl Compartment {
         })
     }
 
+    /// How many parts are not gone. One that panics when asked counts as gone.
+    pub(crate) fn left(&self) -> usize {
+        self.parts().iter().filter(|part| !quietly(|| part.is_gone()).unwrap_or(true)).count()
+    }
+
     /// Whether every part is gone.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.parts().iter().all(|part| part.is_gone())
+        self.left() == 0
     }
 
-    /// Whether it has lost its transport and something else of it is left.
+    /// Whether its client still uses some part of it.
+    pub(crate) fn serves(&self) -> bool {
+        self.parts().iter().any(|part| quietly(|| part.serves()).unwrap_or(false))
+    }
+
+    /// Whether it has lost its connection and its client is still in some namespace.
     pub(crate) fn is_orphan(&self) -> bool {
-        let mut left = self.parts().into_iter().filter(|part| !part.is_gone()).peekable();
-        self.had_transport.load(Ordering::Relaxed)
-            && left.peek().is_some()
-            && left.all(|part| !part.is_transport())
+        let connected =
+            |part: &Arc<dyn Seal>| quietly(|| part.is_transport() && !part.is_gone()).unwrap_or(false);
+        self.had_transport.load(Ordering::Relaxed) && !self.parts().iter().any(connected) && self.serves()
     }
 
     /// Notes that a fault of it was lost; `true` for the first.

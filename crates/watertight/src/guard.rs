@@ -83,8 +83,7 @@ pub fn run<R>(
     enter(&mut scope, &mut responder, work)
 }
 
-/// Lends the scope to the thread while `work` runs. Leaves `None` in `scope` when `work` took it to
-/// spawn with ([`scope::take_current`]).
+/// Lends the scope to the thread while `work` runs.
 fn enter<R, N: FnOnce(&Notice) + Send + 'static>(
     scope: &mut Option<Scope>,
     responder: &mut Option<N>,
@@ -180,14 +179,13 @@ where
         Self { scope: Some(scope), responder, future: Some(future) }
     }
 
-    /// Runs `future` inside the current scope, which is taken from the thread: for the last act of a
-    /// boundary, that spawns. `None` when there is no scope; the future is then given back.
+    /// Runs `future` inside the scope that the calling code runs in.
     ///
     /// # Errors
     ///
     /// The future itself, outside of any scope.
-    pub fn take_scope(future: F, responder: Option<N>) -> Result<Self, F> {
-        match scope::take_current() {
+    pub fn in_current_scope(future: F, responder: Option<N>) -> Result<Self, F> {
+        match Scope::current() {
             Some(scope) => Ok(Self::new(scope, future, responder)),
             None => Err(future),
         }

@@ -61,7 +61,7 @@ fn record(inner: &Inner, info: &PanicHookInfo<'_>) {
 }
 
 fn describe(inner: &Inner, info: &PanicHookInfo<'_>) -> Report {
-    let mut origin = Origin::now(info.payload_as_str().unwrap_or("(a payload that is not text)").to_owned());
+    let mut origin = Origin::now(info.payload_as_str().unwrap_or("(a payload that is not text)"));
     if let Some(at) = info.location() {
         origin.location = Some(Location::new(at.file(), at.line(), at.column()));
         // The frames of one location are taken once. If somebody is naming frames this very moment, the

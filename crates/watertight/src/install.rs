@@ -26,6 +26,9 @@ static INSTALLED: OnceLock<Watertight> = OnceLock::new();
 /// Held while installing, so that two threads cannot both do it.
 static INSTALLING: Mutex<()> = Mutex::new(());
 
+/// How soon a drain looks for further compartments.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
 /// The panic hook, the recovery thread and all they share, of this process. Get it with
 /// [`Watertight::builder`] or [`installed`].
 #[derive(Clone)]
@@ -130,8 +133,16 @@ impl Watertight {
             let all = Registry::global().all().into_iter();
             all.filter(move |compartment| server.is_none() || compartment.server() == server)
         };
-        let seals = ours().map(|compartment| self.seal(&compartment, notice.clone(), SealMode::Disconnect));
-        let _ = tokio::time::timeout(bound, futures_util::future::join_all(seals)).await;
+        let sealing = async {
+            // Again for those that come while the others go, and for those whose seal was under way already.
+            while ours().next().is_some() {
+                let seals =
+                    ours().map(|compartment| self.seal(&compartment, notice.clone(), SealMode::Disconnect));
+                futures_util::future::join_all(seals).await;
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        };
+        let _ = tokio::time::timeout(bound, sealing).await;
         ours().count()
     }
 

@@ -53,7 +53,7 @@ pub trait Policy: Send + Sync + 'static {
 /// The policy of those who do not write one: plain data.
 ///
 /// - Nobody's fault, a panic that the application caught, a fault of a compartment that is already closing, and
-///   one of a disconnect handler, whose client has left, are ignored (recorded, not punished).
+///   one of a disconnect handler whose client has left for good are ignored (recorded, not punished).
 /// - A fault of the transport disconnects: its task is dead.
 /// - A panic in an event that is listed in `fail_events` fails only the event, until its compartment
 ///   has had `fail_event_limit` of those.
@@ -115,7 +115,8 @@ impl Policy for StandardPolicy {
         if case.attribution == Attribution::Unattributed
             || case.outcome == Outcome::Caught
             || !compartment.is_live()
-            || case.activity.is_some_and(|activity| activity.kind() == ActivityKind::Disconnect)
+            || (case.activity.is_some_and(|activity| activity.kind() == ActivityKind::Disconnect)
+                && !compartment.serves())
         {
             return Verdict::Ignore;
         }

@@ -123,11 +123,6 @@ pub(crate) fn swap(scope: Option<Scope>) -> Option<Scope> {
     THREAD.try_with(|thread| thread.current.replace(scope.take().flatten())).ok().flatten()
 }
 
-/// Takes the current scope away, for a caller that moves it into the future it spawns.
-pub(crate) fn take_current() -> Option<Scope> {
-    THREAD.try_with(|thread| thread.current.take()).ok().flatten()
-}
-
 /// Keeps a panic that the hook saw until its scope is left. One that is already waiting did not
 /// unwind to a boundary: the application caught it.
 pub(crate) fn set_pending(report: Box<Report>) {

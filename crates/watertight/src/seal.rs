@@ -98,9 +98,14 @@ pub enum Told {
 /// connection. All methods are called from the recovery thread, inside the context of the
 /// server's runtime; they must not block.
 pub trait Seal: Any + Send + Sync {
-    /// Whether this part is what carries the client's messages. A compartment that has lost its last one and is still
-    /// in some namespace is an orphan, and is sealed when the recovery finds it.
+    /// Whether this part is a connection that its compartment has alone. A compartment that has lost its connection and
+    /// still [serves](Self::serves) its client is an orphan, and is sealed when the recovery finds it.
     fn is_transport(&self) -> bool {
+        false
+    }
+
+    /// Whether the client still uses this part: a socket in a namespace, until it leaves.
+    fn serves(&self) -> bool {
         false
     }
 

@@ -151,6 +151,7 @@ const TASKS_PER_TRANSPORT: usize = 4;
 /// of every poll; dropping it removes the entries.
 #[derive(Debug)]
 pub struct TransportTasks {
+    transport: Weak<Transport>,
     known: [Option<Id>; TASKS_PER_TRANSPORT],
     oldest: usize,
 }
@@ -161,7 +162,7 @@ impl TransportTasks {
     #[expect(clippy::new_without_default, reason = "creating one is an event that is counted")]
     pub fn new() -> Self {
         CONNECTIONS.fetch_add(1, Ordering::Relaxed);
-        Self { known: [None; TASKS_PER_TRANSPORT], oldest: 0 }
+        Self { transport: Weak::new(), known: [None; TASKS_PER_TRANSPORT], oldest: 0 }
     }
 
     /// How many connections are open in the whole process.
@@ -181,13 +182,27 @@ impl TransportTasks {
 
     #[cold]
     fn add(&mut self, id: Option<Id>, transport: &Arc<Transport>) {
-        let tasks = TASKS.pin();
+        self.transport = Arc::downgrade(transport);
         if let Some(old) = std::mem::replace(&mut self.known[self.oldest], id) {
-            tasks.remove(&old);
+            self.remove(old);
         }
         self.oldest = (self.oldest + 1) % TASKS_PER_TRANSPORT;
         if let Some(id) = id {
-            tasks.insert(id, Arc::downgrade(transport));
+            // A task that polls several connections says nothing about whose work it does: nobody's, then.
+            TASKS.pin().update_or_insert_with(
+                id,
+                |known| if known.ptr_eq(&self.transport) { known.clone() } else { Weak::new() },
+                || self.transport.clone(),
+            );
+        }
+    }
+
+    fn remove(&self, id: Id) {
+        let tasks = TASKS.pin();
+        let ours_alone =
+            tasks.get(&id).is_some_and(|known| known.ptr_eq(&self.transport) || known.ptr_eq(&Weak::new()));
+        if ours_alone {
+            tasks.remove(&id);
         }
     }
 
@@ -201,9 +216,8 @@ impl TransportTasks {
 impl Drop for TransportTasks {
     fn drop(&mut self) {
         CONNECTIONS.fetch_sub(1, Ordering::Relaxed);
-        let tasks = TASKS.pin();
         for id in self.known.into_iter().flatten() {
-            tasks.remove(&id);
+            self.remove(id);
         }
     }
 }

@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use axum::http::{HeaderMap, Uri, header};
 use serde_json::Value;
-use tracing::warn;
+use tracing::{info, warn};
 use watertight_socketioxide::extract::{SocketRef, State, TryData};
 
 use crate::{Shared, namespaces::peer, settings::Secret};
@@ -29,7 +29,14 @@ pub enum Refusal {
     /// There is no token, and the client is a web page from elsewhere.
     #[error("unauthorized: web pages from elsewhere may not enter while admin.token is not set")]
     ForeignPage,
+    /// There is no token, and the client came through a proxy.
+    #[error("unauthorized: nobody may enter through a proxy while admin.token is not set")]
+    Forwarded,
 }
+
+/// What proxies add to the requests of others. Anybody can write them, so they let nobody in; they only keep out.
+const FORWARDED: [&str; 6] =
+    ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"];
 
 /// Connect middleware of the namespace.
 ///
@@ -50,11 +57,16 @@ pub async fn admit(
 
 /// Says at start, once, when the door is locked for most.
 pub fn warn_of_missing_token(token: Option<&Secret>, listen: SocketAddr) {
+    if token.is_none() && is_local(listen.ip()) {
+        info!(
+            "admin.token is not set: operators can only connect from this machine, and not through a proxy"
+        );
+    }
     if token.is_none() && !is_local(listen.ip()) {
         warn!(
             %listen,
             "admin.token is not set while the server can be reached from other machines: operators can only connect from \
-             this one, and a proxy on this machine would let everyone in; set admin.token"
+             this one, and a proxy on this machine that adds no headers would let everyone in; set admin.token"
         );
     }
 }
@@ -73,6 +85,9 @@ fn decide(
     }
     if !peer.is_some_and(|peer| is_local(peer.ip())) {
         return Err(Refusal::NotLocal);
+    }
+    if FORWARDED.iter().any(|name| headers.contains_key(*name)) {
+        return Err(Refusal::Forwarded);
     }
     let origins = headers.get_all(header::ORIGIN).iter().map(|origin| {
         let origin: Option<Uri> = origin.to_str().ok().and_then(|origin| origin.parse().ok());
@@ -164,6 +179,16 @@ mod tests {
                 Ok(()),
                 "{origin}"
             );
+        }
+    }
+
+    #[test]
+    fn without_a_token_nobody_enters_through_a_proxy() {
+        for name in FORWARDED {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, "203.0.113.9".parse().expect("a value"));
+            let decided = decide(None, None, HERE.parse().ok(), &headers, &Uri::default());
+            assert!(matches!(decided, Err(Refusal::Forwarded)), "{name}: {decided:?}");
         }
     }
 }

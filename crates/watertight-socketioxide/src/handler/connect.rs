@@ -170,7 +170,7 @@ fn spawn<A: Adapter>(s: &Arc<Socket<A>>, future: impl Future<Output = ()> + Send
             return;
         }
     };
-    match Guarded::take_scope(watched, None::<NoResponder>) {
+    match Guarded::in_current_scope(watched, None::<NoResponder>) {
         Ok(guarded) => {
             tokio::spawn(guarded);
         }

@@ -90,15 +90,20 @@ pub(crate) struct DisconnectGuard<A: Adapter>(pub(crate) Arc<Gate<A>>);
 impl<A: Adapter> socketioxide::handler::DisconnectHandler<A, ViaGuard> for DisconnectGuard<A> {
     fn call_with_defer(&self, s: Arc<Socket<A>>, reason: DisconnectReason, defer: fn(Arc<Socket<A>>)) {
         let gate = Arc::clone(&self.0);
-        let handler = gate.disconnecting();
-        let clean_up = CleanUp { gate: Arc::clone(&gate), socket: Some(Arc::clone(&s)), remove: defer };
-        let Some(handler) = handler else { return };
-        let activity = Activity::new(ActivityKind::Disconnect, s.ns().to_owned(), "");
-        let scope = Scope::new(Arc::clone(gate.compartment()), activity);
-        let called = watertight::run(scope.clone(), None::<NoResponder>, || handler(s, reason));
-        if let Ok(Some(work)) = called {
-            tokio::spawn(finish(work, scope, clean_up));
+        if !gate.disconnecting(&s) {
+            return;
         }
+        let clean_up = CleanUp { gate: Arc::clone(&gate), socket: Some(Arc::clone(&s)), remove: defer };
+        let Some(handler) = gate.take_disconnect() else { return };
+        // Always as a task: who disconnects may be the recovery thread, which runs nobody's code.
+        tokio::spawn(async move {
+            let activity = Activity::new(ActivityKind::Disconnect, s.ns().to_owned(), "");
+            let scope = Scope::new(Arc::clone(gate.compartment()), activity);
+            let called = watertight::run(scope.clone(), None::<NoResponder>, || handler(s, reason));
+            if let Ok(Some(work)) = called {
+                finish(work, scope, clean_up).await;
+            }
+        });
     }
 }
 

@@ -61,7 +61,7 @@ impl<A: Adapter> AckError<A> {
 
 /// Spawns a handler's future in the scope that the guard around the call has entered.
 fn spawn<A: Adapter>(future: impl Future<Output = ()> + Send + 'static, ack: Option<AckError<A>>) {
-    match Guarded::take_scope(future, AckError::responder(ack)) {
+    match Guarded::in_current_scope(future, AckError::responder(ack)) {
         Ok(guarded) => {
             tokio::spawn(guarded);
         }

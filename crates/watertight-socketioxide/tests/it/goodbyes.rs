@@ -105,6 +105,7 @@ async fn a_good_handler_runs_once_and_before_the_clean_up() {
     let (server, io) = serve(|io| {
         io.ns("/tidy", async |socket: SocketRef| {
             socket.join("room");
+            echo(&socket);
             socket.on("boom", async || panic_now("a handler"));
             socket.on_disconnect(async |socket: SocketRef| {
                 ROOMS.fetch_add(socket.rooms().len(), Ordering::SeqCst);
@@ -115,6 +116,8 @@ async fn a_good_handler_runs_once_and_before_the_clean_up() {
     .await;
     for offends in [false, true] {
         let mut client = Client::join(server, "/tidy").await;
+        // The connect handler has run once it answers.
+        client.ask("/tidy", "echo", Value::Null).await;
         let sid = client.sid.clone();
         if offends {
             client.emit("/tidy", "boom", Value::Null).await;

@@ -4,6 +4,7 @@
 
 mod adapters;
 mod client;
+mod corners;
 mod drop_in;
 mod early_events;
 mod goodbyes;

@@ -38,10 +38,12 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    pub(crate) fn now(mut message: String) -> Self {
-        truncated(&mut message, MAX_MESSAGE);
+    pub(crate) fn now(message: &str) -> Self {
+        // Cut before it is copied: a panic's text may be of any size.
+        let kept = &message[..message.floor_char_boundary(MAX_MESSAGE)];
+        let more = if kept.len() < message.len() { "…" } else { "" };
         Self {
-            message,
+            message: format!("{kept}{more}"),
             location: None,
             thread: std::thread::current().name().map(ToOwned::to_owned),
             frames: None,
@@ -58,7 +60,7 @@ impl Report {
         attribution: Attribution,
         compartment: Option<Arc<Compartment>>,
         activity: Option<Activity>,
-        message: impl Into<String>,
+        message: impl AsRef<str>,
     ) -> Self {
         Self {
             fault,
@@ -66,7 +68,7 @@ impl Report {
             compartment,
             activity,
             outcome: Outcome::Escaped,
-            origin: Origin::now(message.into()),
+            origin: Origin::now(message.as_ref()),
             responder: None,
         }
     }
@@ -98,7 +100,7 @@ mod tests {
 
     #[test]
     fn long_messages_are_cut_at_a_character() {
-        let origin = Origin::now("é".repeat(MAX_MESSAGE));
+        let origin = Origin::now(&"é".repeat(MAX_MESSAGE));
         assert!(origin.message.len() <= MAX_MESSAGE + '…'.len_utf8());
         assert!(origin.message.ends_with("é…"));
     }

@@ -105,8 +105,13 @@ impl Recovery {
             message: &message,
         };
         let mut verdict = self.judge(&case);
-        if compartment.is_none() {
-            verdict = Verdict::Ignore;
+        match (&compartment, attribution) {
+            (None, _) => verdict = Verdict::Ignore,
+            // The task is dead: there is no socket left to keep.
+            (Some(_), Attribution::Transport) if verdict == Verdict::FailEvent => {
+                verdict = Verdict::Disconnect
+            }
+            _ => {}
         }
         self.inner.counters.incidents.add();
         if attribution == Attribution::Unattributed {

@@ -76,7 +76,10 @@ impl Sealing {
     async fn flush(&self, copies: usize, grace: Duration) {
         let answers = || -> SmallVec<[bool; 4]> {
             let parts = self.compartment.parts();
-            parts.iter().filter_map(|part| part.delivered(&self.notice, copies)).collect()
+            parts
+                .iter()
+                .filter_map(|part| quietly(|| part.delivered(&self.notice, copies)).flatten())
+                .collect()
         };
         // A fast client is told and gone before anybody looks, and nobody is left to answer then.
         if self.compartment.is_empty() {
@@ -107,7 +110,7 @@ impl Sealing {
 
     /// Ends the seal if nothing is left. Answers how many parts are.
     fn end(&self) -> usize {
-        let left = self.compartment.parts().iter().filter(|part| !part.is_gone()).count();
+        let left = self.compartment.left();
         if left == 0 {
             self.compartment.end_seal();
             Registry::global().forget(&self.compartment);
