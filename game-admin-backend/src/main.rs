@@ -19,11 +19,6 @@ const USAGE: u8 = 2;
 fn main() -> ExitCode {
     let command_line = CommandLine::parse();
     let sources = command_line.sources();
-    for name in sources.ignored_variables() {
-        complain(&format!(
-            "warning: the environment variable {name} is not a setting: those are called WATERTIGHT_<SECTION>__<NAME>"
-        ));
-    }
     let effective = match load(&sources) {
         Ok(effective) => effective,
         Err(problems) => {
@@ -41,7 +36,7 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
-        Command::Serve => match run(effective.settings) {
+        Command::Serve => match run(effective.settings, &sources.ignored_variables()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 complain(&format!("error: {}", with_causes(&error)));

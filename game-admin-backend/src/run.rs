@@ -40,13 +40,21 @@ pub enum RunError {
 
 /// Runs the server until Ctrl-C or SIGTERM, and then until all clients are told and closed.
 ///
+/// What is in `ignored_variables` is warned about, once the log is there.
+///
 /// When it is ready it prints `listening on http://ADDRESS` to standard output. A second signal cuts the end short.
 ///
 /// # Errors
 ///
 /// If the server cannot start, or ends by itself.
-pub fn run(settings: Settings) -> Result<(), RunError> {
+pub fn run(settings: Settings, ignored_variables: &[String]) -> Result<(), RunError> {
     let _log = logging::install(&settings.logging)?;
+    for variable in ignored_variables {
+        warn!(
+            variable,
+            "an environment variable is no setting: those are called WATERTIGHT_<SECTION>__<NAME>"
+        );
+    }
     let incidents = isolation::install(&settings)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(RunError::Runtime)?;

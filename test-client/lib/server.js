@@ -117,11 +117,13 @@ async function startServer({ name = 'server', lab = true, settings = {}, args = 
   const program = binary();
   const log = new Log(name);
   log.write('start', [path.basename(program), ...flags].join(' '));
+  // Where the program is: for this suite, not for the program.
+  const { WATERTIGHT_SERVER: _program, ...environment } = process.env;
   const child = spawn(program, flags, {
     cwd: ROOT,
     stdio: ['ignore', 'pipe', 'pipe'],
     // A storm of panics must be survived with backtraces asked for: that is when they cost most.
-    env: { ...process.env, RUST_BACKTRACE: '1', ...env },
+    env: { ...environment, RUST_BACKTRACE: '1', ...env },
   });
   running.add(child);
   child.on('error', (error) => log.write('error', error.message));

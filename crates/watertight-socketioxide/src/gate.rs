@@ -32,6 +32,9 @@ const MAX_EARLY_BYTES: usize = 1024 * 1024;
 pub(crate) type DisconnectFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 type DisconnectCall<A> = Box<dyn FnOnce(Arc<Socket<A>>, DisconnectReason) -> Option<DisconnectFuture> + Send>;
 
+/// A handler under its event's name.
+type Registered<A> = (Cow<'static, str>, Arc<dyn Dispatch<A>>);
+
 /// What happens to events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
@@ -57,7 +60,7 @@ struct State<A: Adapter> {
     hold: Option<Box<Hold<A>>>,
     /// What is registered. socketioxide looks a handler up before it calls, so that an event may come here although
     /// its handler has been registered meanwhile.
-    handlers: Vec<(Cow<'static, str>, Arc<dyn Dispatch<A>>)>,
+    handlers: Vec<Registered<A>>,
     fallback: Option<Arc<dyn Dispatch<A>>>,
     disconnect: Option<DisconnectCall<A>>,
     notice: Option<Box<Notice>>,
@@ -471,7 +474,7 @@ impl<A: Adapter> Hold<A> {
     fn take(
         &mut self,
         index: usize,
-        handlers: &[(Cow<'static, str>, Arc<dyn Dispatch<A>>)],
+        handlers: &[Registered<A>],
         fallback: Option<&Arc<dyn Dispatch<A>>>,
         socket: &Arc<Socket<A>>,
     ) -> Taken<A> {
@@ -500,7 +503,7 @@ fn named<A: Adapter>(
     socket: &Arc<Socket<A>>,
     value: &mut Value,
     ack_id: Option<i64>,
-    handlers: &[(Cow<'static, str>, Arc<dyn Dispatch<A>>)],
+    handlers: &[Registered<A>],
 ) -> Option<Arc<dyn Dispatch<A>>> {
     let Event(name) = Event::from_message_parts(socket, value, &ack_id).ok()?;
     handlers.iter().find(|(event, _)| *event == name).map(|(_, handler)| Arc::clone(handler))

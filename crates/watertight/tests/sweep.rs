@@ -18,6 +18,10 @@ struct Stubborn {
 }
 
 impl Seal for Stubborn {
+    fn serves(&self) -> bool {
+        !self.is_gone()
+    }
+
     fn leave(&self, _: SealMode) {
         self.asked.fetch_add(1, Ordering::SeqCst);
     }
