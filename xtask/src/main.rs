@@ -8,6 +8,8 @@ mod run;
 mod setup;
 mod steps;
 mod tally;
+#[cfg(test)]
+mod tidy;
 
 use std::process::ExitCode;
 
