@@ -1,13 +1,14 @@
 //! What a client sends before its connect handler has registered anything is delivered, once and in order.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use watertight_socketioxide::extract::{AckSender, Data, SocketRef};
 
-use crate::client::{Client, Packet};
+use crate::client::{Client, DEADLINE, Packet};
 use crate::server::{echo, serve};
 
 /// socketioxide alone loses 2 to 3 of 1,000 of these: the connect packet is out before the handler has run.
@@ -57,7 +58,7 @@ async fn they_come_in_order_whenever_the_handler_registers() {
     }
     assert_eq!(client.ask("/slow", "done", Value::Null).await, Value::from("done"));
     let all = || seen.lock().len() == 40;
-    tokio::time::timeout(crate::client::DEADLINE, async {
+    tokio::time::timeout(DEADLINE, async {
         while !all() {
             tokio::task::yield_now().await;
         }
@@ -88,11 +89,24 @@ async fn the_hold_is_bounded() {
     }
     step.add_permits(1);
     client.until(|packet| packet.is_event("echo")).await;
-    let last = client.emit_with_ack("/flood", "echo", Value::from("last")).await;
+    // What the handlers answer in one burst may exceed the send buffer, so an answer may be lost: the socket works on.
     let mut answered = 1;
-    while client.next().await != (Packet::Ack { id: last, data: Value::from("last") }) {
-        answered += 1;
-    }
-    // The bound is 256; what came while it was being emptied found room again.
-    assert!((256..=1000).contains(&answered), "{answered} echoes");
+    let works_on = async {
+        loop {
+            let last = client.emit_with_ack("/flood", "echo", Value::from("last")).await;
+            let answer = async {
+                loop {
+                    match client.next().await {
+                        Packet::Ack { id, .. } if id == last => return,
+                        packet => answered += usize::from(packet.is_event("echo")),
+                    }
+                }
+            };
+            if tokio::time::timeout(Duration::from_millis(200), answer).await.is_ok() {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(DEADLINE, works_on).await.expect("the socket works on");
+    assert!(answered < 1000, "{answered} echoes: the hold has no bound");
 }
