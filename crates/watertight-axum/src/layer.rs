@@ -2,6 +2,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
@@ -33,7 +35,7 @@ impl<S> Layer<S> for GuardLayer {
     type Service = GuardService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        GuardService { inner, connection: None }
+        GuardService { inner, connection: None, closing: None }
     }
 }
 
@@ -43,11 +45,23 @@ pub struct GuardService<S> {
     inner: S,
     /// Where `serve` made the service for one connection. Others find it in the request.
     pub(crate) connection: Option<Connection>,
+    /// Whether its server is shutting down.
+    closing: Option<Arc<AtomicBool>>,
 }
 
 impl<S> GuardService<S> {
-    pub(crate) fn new(inner: S, connection: Connection) -> Self {
-        Self { inner, connection: Some(connection) }
+    pub(crate) fn new(inner: S, connection: Connection, closing: Arc<AtomicBool>) -> Self {
+        Self { inner, connection: Some(connection), closing: Some(closing) }
+    }
+
+    /// Whether a request comes too late: its server is shutting down, and it does not go on with an Engine.IO session
+    /// whose client is still to be told.
+    fn refuses<B>(&self, request: &Request<B>) -> bool {
+        self.closing.as_ref().is_some_and(|closing| closing.load(Ordering::Acquire))
+            && !request
+                .uri()
+                .query()
+                .is_some_and(|query| query.split('&').any(|pair| pair.starts_with("sid=")))
     }
 }
 
@@ -64,12 +78,19 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        if self.refuses(&request) {
+            return GuardFuture {
+                future: None,
+                otherwise: StatusCode::SERVICE_UNAVAILABLE,
+                connection: None,
+            };
+        }
         if let Some(connection) = &self.connection {
             request.extensions_mut().insert(connection.clone());
         }
         let connection = request.extensions().get::<Connection>().cloned();
         let future = quietly(|| self.inner.call(request));
-        GuardFuture { future, connection }
+        GuardFuture { future, otherwise: StatusCode::INTERNAL_SERVER_ERROR, connection }
     }
 }
 
@@ -77,9 +98,11 @@ pin_project! {
     /// The future of [`GuardService`].
     #[derive(Debug)]
     pub struct GuardFuture<F> {
-        // `None` after a panic.
+        // `None` after a panic, and when the request was refused.
         #[pin]
         future: Option<F>,
+        // What is answered then.
+        otherwise: StatusCode,
         connection: Option<Connection>,
     }
 }
@@ -99,7 +122,7 @@ where
         let Some(polled) = polled else {
             // The hook has recorded it. What the future still holds may panic as well.
             quietly(|| this.future.set(None));
-            return Poll::Ready(Ok(internal_error()));
+            return Poll::Ready(Ok(status_alone(*this.otherwise)));
         };
         let response = ready!(polled)?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS
@@ -111,9 +134,9 @@ where
     }
 }
 
-fn internal_error() -> Response<Body> {
-    let mut response = Response::new(Body::from("internal server error\n"));
-    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+fn status_alone(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::from(format!("{status}\n")));
+    *response.status_mut() = status;
     let text = header::HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, text);
     response

@@ -5,6 +5,8 @@ use std::fmt;
 use std::future::{Future, IntoFuture, Pending, pending};
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -13,6 +15,7 @@ use axum::extract::{ConnectInfo, Request};
 use axum::response::Response;
 use axum::serve::{IncomingStream, Listener};
 use pin_project_lite::pin_project;
+use tokio::time::Instant;
 use tower_service::Service;
 use watertight::{Connection, Notice};
 
@@ -62,9 +65,10 @@ pub struct Serve<L, M, F = Pending<()>> {
 }
 
 impl<L: Listener, M, F> Serve<L, M, F> {
-    /// Shuts down when `signal` completes: accepts no more connections, tells every client with the event
-    /// `incident` (code `shutdown`) or close code 1001, closes it, and waits for all within the
-    /// [`drain_timeout`](Self::drain_timeout) and half a second for last responses. What is open then is cut off.
+    /// Shuts down when `signal` completes: refuses new sessions and requests with status 503, tells every client with
+    /// the event `incident` (code `shutdown`) or close code 1001, closes it, and accepts no more connections once all
+    /// are gone or the [`drain_timeout`](Self::drain_timeout) is over. Whoever is still there half a second after that
+    /// is cut off.
     pub fn with_graceful_shutdown<G>(self, signal: G) -> Serve<L, M, G>
     where
         G: Future<Output = ()> + Send + 'static,
@@ -115,7 +119,9 @@ where
             let Self { listener, app, signal, drain_timeout, notice } = self;
             let (server, accepted) = (listener.server(), listener.accepted());
             let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-            let serving = axum::serve(listener, GuardedMakeService { inner: app })
+            let closing = Arc::new(AtomicBool::new(false));
+            let app = GuardedMakeService { inner: app, closing: Arc::clone(&closing) };
+            let serving = axum::serve(listener, app)
                 .with_graceful_shutdown(async move {
                     // An error means that the sender is gone, and with it this whole future.
                     let _ = stopped.await;
@@ -126,12 +132,17 @@ where
                 served = &mut serving => return served,
                 () = signal => {}
             }
-            let _ = stop.send(());
+            closing.store(true, Ordering::Release);
+            let end = Instant::now() + drain_timeout;
+            // Connections are still accepted meanwhile: a client that polls is told by its next request, for which it
+            // may open one. New sessions and all other requests are refused.
             let drain = watertight::ensure_installed().drain(Some(server), &notice, drain_timeout);
-            // Responses under way end together with the clients.
-            let end =
-                async { tokio::join!(drain, tokio::time::timeout(drain_timeout + LAST_RESPONSES, serving)) };
-            let (left, served) = end.await;
+            let left = tokio::select! {
+                served = &mut serving => return served,
+                left = drain => left,
+            };
+            let _ = stop.send(());
+            let served = tokio::time::timeout_at(end + LAST_RESPONSES, serving).await;
             // Whoever is stuck is cut off: axum lets the tasks of its connections go on when it stops waiting for them.
             accepted.cut();
             if left > 0 || served.is_err() {
@@ -155,6 +166,7 @@ impl<L: fmt::Debug, M: fmt::Debug, F> fmt::Debug for Serve<L, M, F> {
 /// Makes the guarded service of one connection.
 struct GuardedMakeService<M> {
     inner: M,
+    closing: Arc<AtomicBool>,
 }
 
 impl<'a, L, M, S> Service<IncomingStream<'a, GuardedListener<L>>> for GuardedMakeService<M>
@@ -174,7 +186,10 @@ where
     fn call(&mut self, stream: IncomingStream<'a, GuardedListener<L>>) -> Self::Future {
         let connection: Connection = stream.io().connection();
         let address = stream.remote_addr().clone();
-        MakeFuture { made: self.inner.call(stream), of: Some((connection, address)) }
+        MakeFuture {
+            made: self.inner.call(stream),
+            of: Some((connection, address, Arc::clone(&self.closing))),
+        }
     }
 }
 
@@ -182,7 +197,7 @@ pin_project! {
     struct MakeFuture<F, A> {
         #[pin]
         made: F,
-        of: Option<(Connection, A)>,
+        of: Option<(Connection, A, Arc<AtomicBool>)>,
     }
 }
 
@@ -195,8 +210,8 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let inner = ready!(this.made.poll(cx))?;
-        let (connection, address) = this.of.take().expect("polled after it answered");
-        Poll::Ready(Ok(GuardService::new(WithConnectInfo { inner, address }, connection)))
+        let (connection, address, closing) = this.of.take().expect("polled after it answered");
+        Poll::Ready(Ok(GuardService::new(WithConnectInfo { inner, address }, connection, closing)))
     }
 }
 

@@ -69,7 +69,7 @@ async fn a_route_that_panics_answers_500_and_keeps_the_connection() {
     let left = Left::now();
     for (path, text) in [("/panic", "panic in a route"), ("/panic_with_payload", "panic of a payload")] {
         let (status, body) = http.get(path).await;
-        assert_eq!((status, &*body), (500, "internal server error\n"));
+        assert_eq!((status, &*body), (500, "500 Internal Server Error\n"));
         let incident = turn.incident(|incident| incident.message == text);
         assert_eq!((incident.attribution, incident.verdict), (Attribution::Unattributed, Verdict::Ignore));
         assert!(incident.offender.is_none());
