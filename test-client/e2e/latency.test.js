@@ -2,7 +2,7 @@
 // How long the offender waits: two hundred panics in a row on each transport.
 
 const assert = require('node:assert/strict');
-const { close } = require('../lib/client');
+const { close, echoes } = require('../lib/client');
 const { Offender } = require('../lib/offender');
 const { stage } = require('../lib/stage');
 
@@ -16,16 +16,23 @@ const set = stage({ name: 'latency', bystanders: ['websocket'] });
 
 for (const transport of ['websocket', 'polling']) {
   set.test(`${PANICS} panics in a row over ${transport}: p99 below ${P99_MS} ms`, async () => {
+    const echoed = [];
     const told = [];
     const closed = [];
     for (let count = 0; count < PANICS + WARM_UP; count += 1) {
       const offender = new Offender(await set.connect(transport, { reconnection: false }));
+      // What the client and its transport need by themselves, for comparison.
+      const asked = performance.now();
+      await echoes(offender.socket, count);
+      const echoMs = performance.now() - asked;
       const fate = await offender.sinks((socket) => socket.emit('panic_async', {}));
       close(offender.socket);
       if (count < WARM_UP) continue;
+      echoed.push(echoMs);
       told.push(fate.toldMs);
       closed.push(fate.closedMs);
     }
+    report(`${transport}: emit to echo      `, echoed);
     report(`${transport}: emit to incident  `, told);
     report(`${transport}: emit to disconnect`, closed);
     console.log(`${transport}: a bystander's worst echo ${set.bystanders.worstMs().toFixed(2)} ms`);
