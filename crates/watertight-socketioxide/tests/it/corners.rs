@@ -1,6 +1,7 @@
 //! Corners where innocents were once hurt, or the wrong one named.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -8,7 +9,9 @@ use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::Message;
-use watertight::{Attribution, Notice, Outcome, Registry, Seal, SealMode, ServerId, Told, Verdict};
+use watertight::{
+    Attribution, CloseMode, Notice, Outcome, Registry, Seal, SealMode, ServerId, Told, Verdict,
+};
 use watertight_axum::GuardedIo;
 use watertight_faults::panic_now;
 use watertight_socketioxide::SocketIo;
@@ -148,8 +151,11 @@ async fn a_task_of_two_connections_is_nobodys() {
     assert!(leases.iter().all(|lease| lease.is_live()));
 }
 
-/// A part that panics whenever it is asked anything.
-struct Panics;
+/// A part that panics when it is asked what it delivered, or whether it is gone.
+struct Panics {
+    when_asked_whether_gone: bool,
+    closed: AtomicBool,
+}
 
 impl Seal for Panics {
     fn tell(&self, _: &Notice) -> Told {
@@ -160,22 +166,31 @@ impl Seal for Panics {
         panic_now("a part that is asked what it delivered")
     }
 
+    fn close(&self, _: CloseMode) {
+        self.closed.store(true, Ordering::SeqCst);
+    }
+
     fn is_gone(&self) -> bool {
-        panic_now("a part that is asked whether it is gone")
+        if self.when_asked_whether_gone {
+            panic_now("a part that is asked whether it is gone");
+        }
+        self.closed.load(Ordering::SeqCst)
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_part_that_panics_when_asked_does_not_keep_its_compartment() {
     sink();
-    let lease = Registry::global().open(None);
-    let part = Arc::new(Panics);
-    lease.attach(&part);
-    let seal =
-        watertight::ensure_installed().seal(&lease, Notice::new("kicked", "by a test"), SealMode::Disconnect);
-    tokio::time::timeout(DEADLINE, seal).await.expect("it ends");
-    assert_eq!(lease.state(), watertight::State::Sealed);
-    assert!(Registry::global().by_id(&lease.id()).is_none());
+    for when_asked_whether_gone in [false, true] {
+        let lease = Registry::global().open(None);
+        let part = Arc::new(Panics { when_asked_whether_gone, closed: AtomicBool::new(false) });
+        lease.attach(&part);
+        let notice = Notice::new("kicked", "by a test");
+        let seal = watertight::ensure_installed().seal(&lease, notice, SealMode::Disconnect);
+        tokio::time::timeout(DEADLINE, seal).await.expect("it ends");
+        assert_eq!(lease.state(), watertight::State::Sealed);
+        assert!(Registry::global().by_id(&lease.id()).is_none());
+    }
 }
 
 /// A client that leaves twice while its disconnect handler runs, and then comes back, is not thrown out by the
