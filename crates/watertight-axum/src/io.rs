@@ -76,6 +76,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> GuardedIo<IO> {
     }
 }
 
+/// How often 4 KiB are discarded before a connection is cut: a client that goes on sending is not waited for.
+const MAX_DISCARDS: usize = 64;
+
 fn closed() -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionAborted, "the connection was closed by the server")
 }
@@ -108,13 +111,31 @@ impl<IO> Shared<IO> {
     }
 }
 
+impl<IO: AsyncRead + Unpin> Shared<IO> {
+    /// Reads what has arrived and nobody will read: closing with bytes unread resets the connection, and a reset can
+    /// overtake the notice that the client is about to read.
+    fn discard_unread(&self) {
+        let mut state = self.state.lock();
+        let Some(Open { io, .. }) = &mut state.open else { return };
+        let mut context = Context::from_waker(Waker::noop());
+        let mut bytes = [0; 4096];
+        for _ in 0..MAX_DISCARDS {
+            let mut buf = ReadBuf::new(&mut bytes);
+            let read = Pin::new(&mut *io).poll_read(&mut context, &mut buf);
+            if !matches!(read, Poll::Ready(Ok(()))) || buf.filled().is_empty() {
+                return;
+            }
+        }
+    }
+}
+
 impl<IO: Send + 'static> Drop for GuardedIo<IO> {
     fn drop(&mut self) {
         self.shared.cut();
     }
 }
 
-impl<IO: Send + 'static> Seal for Shared<IO> {
+impl<IO: AsyncRead + Unpin + Send + 'static> Seal for Shared<IO> {
     fn is_transport(&self) -> bool {
         true
     }
@@ -141,7 +162,10 @@ impl<IO: Send + 'static> Seal for Shared<IO> {
                     reader.wake();
                 }
             }
-            CloseMode::Forced => self.cut(),
+            CloseMode::Forced => {
+                self.discard_unread();
+                self.cut();
+            }
         }
     }
 
