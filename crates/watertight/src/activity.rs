@@ -1,10 +1,27 @@
 //! What a compartment's code was doing: "event `chat` of namespace `/`".
 
 use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::Arc;
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, LazyLock};
 
+use parking_lot::RwLock;
 use serde::Serialize;
+
+/// How many different activities the process tells apart by number. Past that, those that nobody uses are forgotten;
+/// when all are used, a further one has no number and a stall in it is reported without its name.
+const MAX_KNOWN: usize = 16 * 1024;
+
+static KNOWN: LazyLock<RwLock<Known>> = LazyLock::new(RwLock::default);
+
+/// The activities that exist, each once.
+#[derive(Default)]
+struct Known {
+    all: HashSet<Arc<Parts>>,
+    by_number: HashMap<u32, Arc<Parts>>,
+    last: u32,
+}
 
 /// The kind of work an [`Activity`] stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -50,8 +67,9 @@ impl ActivityKind {
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Activity(Arc<Parts>);
 
-#[derive(PartialEq, Eq, Hash)]
 struct Parts {
+    /// What the board knows it by; 0 for none.
+    number: u32,
     kind: ActivityKind,
     namespace: Cow<'static, str>,
     name: Cow<'static, str>,
@@ -65,7 +83,21 @@ impl Activity {
         namespace: impl Into<Cow<'static, str>>,
         name: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Self(Arc::new(Parts { kind, namespace: namespace.into(), name: name.into() }))
+        let parts = Parts { number: 0, kind, namespace: namespace.into(), name: name.into() };
+        if let Some(known) = KNOWN.read().all.get(&parts) {
+            return Self(Arc::clone(known));
+        }
+        Self(KNOWN.write().add(parts))
+    }
+
+    /// The activity that the board knows by this number, while somebody uses it.
+    pub(crate) fn by_number(number: u32) -> Option<Self> {
+        KNOWN.read().by_number.get(&number).cloned().map(Self)
+    }
+
+    /// What the board knows it by; 0 for none.
+    pub(crate) fn number(&self) -> u32 {
+        self.0.number
     }
 
     /// The transport's own work.
@@ -93,6 +125,43 @@ impl Activity {
     }
 }
 
+impl Known {
+    fn add(&mut self, mut parts: Parts) -> Arc<Parts> {
+        // Another thread may have been faster.
+        if let Some(known) = self.all.get(&parts) {
+            return Arc::clone(known);
+        }
+        if self.all.len() >= MAX_KNOWN {
+            self.by_number.retain(|_, known| Arc::strong_count(known) > 2);
+            let Self { all, by_number, .. } = self;
+            all.retain(|known| by_number.contains_key(&known.number));
+        }
+        if self.all.len() >= MAX_KNOWN || self.last == u32::MAX {
+            return Arc::new(parts);
+        }
+        self.last += 1;
+        parts.number = self.last;
+        let parts = Arc::new(parts);
+        self.all.insert(Arc::clone(&parts));
+        self.by_number.insert(self.last, Arc::clone(&parts));
+        parts
+    }
+}
+
+impl PartialEq for Parts {
+    fn eq(&self, other: &Self) -> bool {
+        (self.kind, &self.namespace, &self.name) == (other.kind, &other.namespace, &other.name)
+    }
+}
+
+impl Eq for Parts {}
+
+impl Hash for Parts {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.kind, &self.namespace, &self.name).hash(state);
+    }
+}
+
 impl fmt::Display for Activity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.kind.as_str())?;
@@ -114,7 +183,7 @@ impl fmt::Debug for Activity {
 impl Serialize for Activity {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeStruct;
-        let Parts { kind, namespace, name } = &*self.0;
+        let Parts { number: _, kind, namespace, name } = &*self.0;
         let mut out = serializer.serialize_struct("Activity", 3)?;
         out.serialize_field("kind", kind)?;
         out.serialize_field("namespace", namespace)?;
@@ -126,6 +195,36 @@ impl Serialize for Activity {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_same_again_has_the_same_number() {
+        let chat = Activity::new(ActivityKind::Event, "/", "chat");
+        let again = Activity::new(ActivityKind::Event, "/".to_owned(), "chat".to_owned());
+        assert_eq!((&chat, chat.number()), (&again, again.number()));
+        assert_eq!(Activity::by_number(chat.number()), Some(chat.clone()));
+        assert_ne!(Activity::new(ActivityKind::Task, "/", "chat").number(), chat.number());
+    }
+
+    #[test]
+    fn those_that_nobody_uses_are_forgotten_when_there_are_too_many() {
+        let mut known = Known::default();
+        let parts = |n: usize| Parts {
+            number: 0,
+            kind: ActivityKind::Task,
+            namespace: "".into(),
+            name: n.to_string().into(),
+        };
+        let kept = known.add(parts(0));
+        for n in 1..3 * MAX_KNOWN {
+            known.add(parts(n));
+        }
+        assert!(known.all.len() <= MAX_KNOWN && known.by_number.len() <= MAX_KNOWN);
+        assert!(Arc::ptr_eq(&kept, &known.add(parts(0))), "one in use stays");
+        let used: Vec<_> = (0..MAX_KNOWN).map(|n| known.add(parts(n))).collect();
+        assert_eq!(known.add(parts(4 * MAX_KNOWN)).number, 0, "all are in use");
+        drop(used);
+        assert_ne!(known.add(parts(4 * MAX_KNOWN)).number, 0);
+    }
 
     #[test]
     fn displays_only_what_it_has() {

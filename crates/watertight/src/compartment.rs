@@ -13,6 +13,7 @@ use smallvec::SmallVec;
 
 use crate::guard::quietly;
 use crate::identity::Identity;
+use crate::runtimes;
 use crate::seal::Seal;
 use crate::state::{State, StateCell};
 use crate::transport::ServerId;
@@ -46,6 +47,10 @@ impl Compartment {
     /// [`Registry::open`](crate::Registry::open). Remembers the tokio runtime it is created on.
     pub(crate) fn new(peer: Option<SocketAddr>, server: Option<ServerId>) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
+        let runtime = tokio::runtime::Handle::try_current().ok();
+        if let Some(runtime) = &runtime {
+            runtimes::watch(runtime);
+        }
         Arc::new(Self {
             key: NEXT.fetch_add(1, Ordering::Relaxed),
             session: OnceLock::new(),
@@ -56,7 +61,7 @@ impl Compartment {
             state: StateCell::new(),
             faults: AtomicU32::new(0),
             failed_events: AtomicU32::new(0),
-            runtime: tokio::runtime::Handle::try_current().ok(),
+            runtime,
             parts: Mutex::new(SmallVec::new()),
             had_transport: AtomicBool::new(false),
             lost_fault: AtomicBool::new(false),

@@ -6,6 +6,19 @@ use std::time::Duration;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InstallError {
+    /// There would be no threads for blocking work, or too many.
+    #[error("`blocking_threads` is {0}: 1 to 4096 are possible")]
+    BlockingThreads(usize),
+    /// The lanes would have no threads, or too many.
+    #[error(
+        "lanes of {threads} threads and {spares} spares: 1 to 1024 threads and at most 4096 spares are possible"
+    )]
+    LaneThreads {
+        /// As set.
+        threads: usize,
+        /// As set.
+        spares: usize,
+    },
     /// There is one panic hook and one recovery thread per process.
     #[error(
         "watertight is already installed in this process: install it once, before the first SocketIo is \

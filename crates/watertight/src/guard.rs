@@ -3,22 +3,25 @@
 use std::any::Any;
 use std::fmt;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use pin_project_lite::pin_project;
 
+use crate::deadline::Deadline;
 use crate::fault::{Attribution, Fault, Outcome, Report};
 use crate::scope::{self, Scope};
 use crate::seal::Notice;
 
-/// A panic that was stopped at a boundary. The fault has been reported; the payload is kept for those
+/// A panic, or work that ran past its deadline, that was stopped at a boundary. The fault has been reported; the payload is kept for those
 /// who want to go on unwinding.
 pub struct Caught(Box<dyn Any + Send>);
 
 impl Caught {
-    /// The panic's payload, for [`std::panic::resume_unwind`].
+    /// The panic's payload (a `&'static str` for a deadline), for [`std::panic::resume_unwind`].
     #[must_use]
     pub fn into_payload(self) -> Box<dyn Any + Send> {
         let mut this = self;
@@ -44,7 +47,7 @@ impl fmt::Debug for Caught {
 
 impl fmt::Display for Caught {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "panicked: {}", text_of(&*self.0))
+        write!(f, "stopped: {}", text_of(&*self.0))
     }
 }
 
@@ -101,6 +104,50 @@ fn enter<R, N: FnOnce(&Notice) + Send + 'static>(
     result.map_err(Caught)
 }
 
+/// A panic on its way from one thread to another: nobody has decided on it yet.
+pub(crate) struct Carried {
+    payload: Option<Box<dyn Any + Send>>,
+    seen: Option<Box<Report>>,
+}
+
+/// Runs `work` inside `scope` for a boundary in another thread, which is given the panic to go on with.
+pub(crate) fn carry<R>(scope: Option<Scope>, work: impl FnOnce() -> R) -> Result<R, Carried> {
+    let previous = scope::swap(scope);
+    let outer = scope::swap_pending(None);
+    let result = catch_unwind(AssertUnwindSafe(work));
+    scope::swap(previous);
+    let mut seen = scope::swap_pending(outer);
+    match result {
+        Ok(result) => {
+            if let Some(seen) = seen {
+                settle(seen, false, &mut None::<NoResponder>);
+            }
+            Ok(result)
+        }
+        Err(payload) => Err(Carried { payload: Some(payload), seen: seen.take() }),
+    }
+}
+
+impl Carried {
+    /// Goes on unwinding here, as if the panic had happened on this thread.
+    pub(crate) fn unpack(mut self) -> ! {
+        if let Some(seen) = self.seen.take() {
+            scope::set_pending(seen);
+        }
+        resume_unwind(self.payload.take().unwrap_or_else(|| Box::new(())))
+    }
+}
+
+impl Drop for Carried {
+    fn drop(&mut self) {
+        // Nobody waited for it any more.
+        if let Some(seen) = self.seen.take() {
+            settle(seen, true, &mut None::<NoResponder>);
+        }
+        drop(self.payload.take().map(Caught));
+    }
+}
+
 #[cold]
 fn settle<N: FnOnce(&Notice) + Send + 'static>(
     mut seen: Box<Report>,
@@ -135,6 +182,20 @@ fn report_unseen<N: FnOnce(&Notice) + Send + 'static>(
     crate::submit(Box::new(report));
 }
 
+#[cold]
+fn report_deadline<N: FnOnce(&Notice) + Send + 'static>(
+    scope: &Scope,
+    limit: Duration,
+    responder: &mut Option<N>,
+) {
+    let message = format!("was still running after {} ms and was cancelled", limit.as_millis());
+    let (compartment, activity) = (Arc::clone(scope.compartment()), scope.activity().clone());
+    let mut report =
+        Report::new(Fault::Deadline, Attribution::Exact, Some(compartment), Some(activity), message);
+    report.responder = responder.take().map(|responder| Box::new(responder) as _);
+    crate::submit(Box::new(report));
+}
+
 /// The responder of work that nobody waits for.
 pub type NoResponder = fn(&Notice);
 
@@ -149,6 +210,7 @@ pin_project! {
     {
         scope: Option<Scope>,
         responder: Option<N>,
+        deadline: Option<Deadline>,
         #[pin]
         future: Option<F>,
     }
@@ -176,17 +238,24 @@ where
     /// Runs `future` inside `scope`. `responder` is called on the recovery thread when the verdict on
     /// a fault fails only this piece of work.
     pub fn new(scope: Scope, future: F, responder: Option<N>) -> Self {
-        Self { scope: Some(scope), responder, future: Some(future) }
+        Self { scope: Some(scope), responder, deadline: None, future: Some(future) }
     }
 
-    /// Runs `future` inside the scope that the calling code runs in.
+    /// Cancels the future when it still runs after the time that the scope's [deadline](Scope::deadline) gives it, if
+    /// any: that is a [`Fault::Deadline`] of the scope's compartment.
+    pub fn with_deadline(mut self) -> Self {
+        self.deadline = self.scope.as_ref().and_then(Scope::deadline).map(Deadline::new);
+        self
+    }
+
+    /// Runs `future` inside the scope that the calling code runs in, and within that scope's deadline.
     ///
     /// # Errors
     ///
     /// The future itself, outside of any scope.
     pub fn in_current_scope(future: F, responder: Option<N>) -> Result<Self, F> {
         match Scope::current() {
-            Some(scope) => Ok(Self::new(scope, future, responder)),
+            Some(scope) => Ok(Self::new(scope, future, responder).with_deadline()),
             None => Err(future),
         }
     }
@@ -204,6 +273,9 @@ where
     /// When polled again after it answered.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
+        if let Some(deadline) = this.deadline {
+            deadline.begin();
+        }
         let polled = enter(this.scope, this.responder, || {
             let future = this.future.as_mut().as_pin_mut().expect("polled after it answered");
             let polled = future.poll(cx);
@@ -213,7 +285,16 @@ where
             polled
         });
         match polled {
-            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Pending) => match (this.deadline, &this.scope) {
+                (Some(deadline), Some(scope)) => {
+                    ready!(deadline.poll_passed(scope.compartment(), cx));
+                    report_deadline(scope, deadline.limit(), this.responder);
+                    // In its scope: what it holds may panic when it is dropped.
+                    let _reported = enter(this.scope, this.responder, || this.future.set(None));
+                    Poll::Ready(Err(Caught(Box::new("ran past its deadline"))))
+                }
+                _ => Poll::Pending,
+            },
             Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
             Err(caught) => {
                 if this.scope.is_some() {

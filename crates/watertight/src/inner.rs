@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::compartment::Compartment;
@@ -12,6 +13,7 @@ use crate::policy::Policy;
 use crate::seal::{Notice, SealMode};
 use crate::settings::Settings;
 use crate::sink::Sink;
+use crate::watchdog::Stall;
 
 pub(crate) struct Inner {
     pub(crate) settings: Settings,
@@ -22,11 +24,22 @@ pub(crate) struct Inner {
     pub(crate) seen: SeenLocations,
     pub(crate) counters: Counters,
     pub(crate) recovering: AtomicBool,
+    /// What holds threads right now.
+    pub(crate) stalls: Mutex<Vec<Stall>>,
 }
 
 /// What others ask of the recovery thread.
 pub(crate) enum Command {
-    Seal { compartment: Arc<Compartment>, notice: Notice, mode: SealMode, done: oneshot::Sender<()> },
+    Seal {
+        compartment: Arc<Compartment>,
+        notice: Notice,
+        mode: SealMode,
+        done: oneshot::Sender<()>,
+    },
+    /// Tells the sinks of a thread that does not come back to its executor.
+    Stalling(Stall),
+    /// Tells them that it has.
+    StallEnded(Stall),
 }
 
 impl Inner {

@@ -8,11 +8,14 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::activity::Activity;
 use crate::compartment::Compartment;
 use crate::error::InstallError;
 use crate::fault::{Report, SeenLocations};
+use crate::guard::quietly;
 use crate::hook;
 use crate::inner::{Command, Counters, Inner};
+use crate::lanes::{self, LaneSettings};
 use crate::mailbox::Mailbox;
 use crate::policy::{Policy, StandardPolicy};
 use crate::recovery;
@@ -21,6 +24,7 @@ use crate::seal::{Notice, SealMode};
 use crate::settings::{PreviousHook, Settings};
 use crate::sink::{Sink, TracingSink};
 use crate::transport::{ServerId, TransportTasks};
+use crate::watchdog::{self, Stall};
 
 static INSTALLED: OnceLock<Watertight> = OnceLock::new();
 /// Held while installing, so that two threads cannot both do it.
@@ -171,6 +175,12 @@ impl Watertight {
         }
     }
 
+    /// Which pieces of work hold a thread right now for longer than the warning limit.
+    #[must_use]
+    pub fn stalls(&self) -> Vec<Stall> {
+        self.inner.stalls.lock().clone()
+    }
+
     /// How long after a disconnect a socket's rooms and namespaces are cleaned up at the latest, even if
     /// its disconnect handler is still running.
     #[must_use]
@@ -182,6 +192,18 @@ impl Watertight {
     #[must_use]
     pub fn disconnect_deadline(&self) -> Duration {
         self.inner.settings.disconnect_deadline
+    }
+
+    /// How long a handler of `activity` may run, if the policy limits that.
+    #[must_use]
+    pub fn deadline(&self, activity: &Activity) -> Option<Duration> {
+        quietly(|| self.inner.policy.deadline(activity)).flatten()
+    }
+
+    /// How many pieces of [`blocking`](crate::blocking) work may run at once.
+    #[must_use]
+    pub fn blocking_threads(&self) -> usize {
+        self.inner.settings.blocking_threads
     }
 
     /// How long a refused client is asked to wait.
@@ -247,6 +269,33 @@ impl Builder {
         self
     }
 
+    /// From when on work that does not return to its executor is reported, as [`Event::Stalling`](crate::Event), while it
+    /// still holds its thread. 20 ms to 1 h, default 250 ms: a user notices a pause from about there.
+    pub fn stall_warn(mut self, limit: Duration) -> Self {
+        self.settings.stall_warn = limit;
+        self
+    }
+
+    /// From when on such work is a [`Fault::Stall`](crate::Fault): its compartment is sealed although it still runs. 20 ms to
+    /// 1 h, default 2 s.
+    pub fn stall_limit(mut self, limit: Duration) -> Self {
+        self.settings.stall_limit = limit;
+        self
+    }
+
+    /// How many pieces of [`blocking`](crate::blocking) work run at once. 1 to 4,096, default 32.
+    pub fn blocking_threads(mut self, threads: usize) -> Self {
+        self.settings.blocking_threads = threads;
+        self
+    }
+
+    /// Runs the application's handlers on threads of their own, apart from those that do I/O. Default: off, they run on
+    /// the server's runtime.
+    pub fn lanes(mut self, lanes: LaneSettings) -> Self {
+        self.settings.lanes = Some(lanes);
+        self
+    }
+
     /// How many incidents of one location are told one by one in a second; the others are summarised. At
     /// least 1, default 20.
     pub fn storm_limit(mut self, limit: u32) -> Self {
@@ -287,7 +336,12 @@ impl Builder {
             seen: SeenLocations::new(),
             counters: Counters::default(),
             recovering: std::sync::atomic::AtomicBool::new(false),
+            stalls: Mutex::new(Vec::new()),
         });
+        if let Some(settings) = inner.settings.lanes {
+            lanes::start(settings).map_err(InstallError::Thread)?;
+        }
+        watchdog::start(Arc::clone(&inner)).map_err(InstallError::Thread)?;
         recovery::start(Arc::clone(&inner), commands).map_err(InstallError::Thread)?;
         let watertight = INSTALLED.get_or_init(|| Watertight { inner: Arc::clone(&inner) }).clone();
         hook::install(inner);

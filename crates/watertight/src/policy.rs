@@ -1,6 +1,7 @@
 //! Policies: from a fault and its history to a verdict.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +49,12 @@ pub struct Case<'a> {
 pub trait Policy: Send + Sync + 'static {
     /// The verdict on one fault.
     fn judge(&self, case: &Case<'_>) -> Verdict;
+
+    /// How long a handler of `activity` may run before it is cancelled; `None` is for ever. Asked once for each handler
+    /// that is registered, on the thread that registers it.
+    fn deadline(&self, _activity: &Activity) -> Option<Duration> {
+        None
+    }
 }
 
 /// The policy of those who do not write one: plain data.
@@ -58,12 +65,28 @@ pub trait Policy: Send + Sync + 'static {
 /// - A panic in an event that is listed in `fail_events` fails only the event, until its compartment
 ///   has had `fail_event_limit` of those.
 /// - All else disconnects.
+///
+/// Handlers have no deadline unless one is set, for all ([`deadline`](Self::deadline)) or for some
+/// ([`deadline_of`](Self::deadline_of)). As data:
+///
+/// ```
+/// # use watertight::StandardPolicy;
+/// let policy: StandardPolicy = serde_json::from_str(r#"{
+///     "fail_events": { "/": ["chat"] },
+///     "fail_event_limit": 3,
+///     "deadline_ms": 30000,
+///     "deadlines_ms": { "/": { "export": 120000, "connect": 5000 }, "/stream": { "*": 0 } }
+/// }"#)?;
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct StandardPolicy {
     fail_events: HashMap<String, Vec<String>>,
     fail_event_limit: u32,
+    deadline_ms: u64,
+    deadlines_ms: HashMap<String, HashMap<String, u64>>,
 }
 
 impl StandardPolicy {
@@ -73,7 +96,12 @@ impl StandardPolicy {
     /// The default: every panic disconnects.
     #[must_use]
     pub fn new() -> Self {
-        Self { fail_events: HashMap::new(), fail_event_limit: Self::DEFAULT_FAIL_EVENT_LIMIT }
+        Self {
+            fail_events: HashMap::new(),
+            fail_event_limit: Self::DEFAULT_FAIL_EVENT_LIMIT,
+            deadline_ms: 0,
+            deadlines_ms: HashMap::new(),
+        }
     }
 
     /// Lets panics of `event` in `namespace` fail only the event. `*` stands for every event.
@@ -87,6 +115,26 @@ impl StandardPolicy {
     #[must_use]
     pub fn fail_event_limit(mut self, limit: u32) -> Self {
         self.fail_event_limit = limit;
+        self
+    }
+
+    /// How long every handler may run, connect handlers and middlewares included; zero is for ever. Default: for ever.
+    #[must_use]
+    pub fn deadline(mut self, limit: Duration) -> Self {
+        self.deadline_ms = millis(limit);
+        self
+    }
+
+    /// How long the handler of `event` in `namespace` may run; zero is for ever. `*` stands for everything in the
+    /// namespace, and `connect`, `middleware` and `disconnect` for what is no event.
+    #[must_use]
+    pub fn deadline_of(
+        mut self,
+        namespace: impl Into<String>,
+        event: impl Into<String>,
+        limit: Duration,
+    ) -> Self {
+        self.deadlines_ms.entry(namespace.into()).or_default().insert(event.into(), millis(limit));
         self
     }
 
@@ -120,7 +168,9 @@ impl Policy for StandardPolicy {
         {
             return Verdict::Ignore;
         }
+        // A stall is felt by others: there is no event to fail and leave it at that.
         if case.attribution == Attribution::Exact
+            && matches!(case.fault, Fault::Panic | Fault::Deadline)
             && self.fails_only(case.activity)
             && compartment.failed_events() < self.fail_event_limit
         {
@@ -128,6 +178,21 @@ impl Policy for StandardPolicy {
         }
         Verdict::Disconnect
     }
+
+    fn deadline(&self, activity: &Activity) -> Option<Duration> {
+        let name = match activity.kind() {
+            ActivityKind::Event => activity.name(),
+            kind => kind.as_str(),
+        };
+        let set = self.deadlines_ms.get(activity.namespace());
+        let own = set.and_then(|events| events.get(name).or_else(|| events.get("*")));
+        let limit = own.copied().unwrap_or(self.deadline_ms);
+        (limit > 0).then(|| Duration::from_millis(limit))
+    }
+}
+
+fn millis(limit: Duration) -> u64 {
+    u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -171,6 +236,26 @@ mod tests {
         let closing: &'static Arc<Compartment> = Box::leak(Box::new(Compartment::new(None, None)));
         assert!(closing.begin_seal());
         assert_eq!(judge(&policy, |case| case.compartment = Some(closing)), Verdict::Ignore);
+    }
+
+    #[test]
+    fn the_closest_deadline_counts() {
+        let ms = Duration::from_millis;
+        let policy = StandardPolicy::new()
+            .deadline(ms(30))
+            .deadline_of("/", "*", ms(20))
+            .deadline_of("/", "chat", ms(10))
+            .deadline_of("/", "stream", ms(0))
+            .deadline_of("/", "connect", ms(5));
+        let deadline = |kind, namespace: &'static str, name: &'static str| {
+            Policy::deadline(&policy, &Activity::new(kind, namespace, name))
+        };
+        assert_eq!(deadline(ActivityKind::Event, "/", "chat"), Some(ms(10)));
+        assert_eq!(deadline(ActivityKind::Event, "/", "stream"), None);
+        assert_eq!(deadline(ActivityKind::Event, "/", "other"), Some(ms(20)));
+        assert_eq!(deadline(ActivityKind::Connect, "/", ""), Some(ms(5)));
+        assert_eq!(deadline(ActivityKind::Event, "/x", "chat"), Some(ms(30)));
+        assert_eq!(Policy::deadline(&StandardPolicy::new(), &Activity::transport()), None);
     }
 
     #[test]

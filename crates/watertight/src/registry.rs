@@ -67,6 +67,12 @@ impl Registry {
         lease.0.kept.store(true, Ordering::Relaxed);
     }
 
+    /// The compartment with this [key](Compartment::key).
+    #[must_use]
+    pub fn by_key(&self, key: u64) -> Option<Arc<Compartment>> {
+        self.maps.read().by_key.get(&key).cloned()
+    }
+
     /// The compartment of a session.
     #[must_use]
     pub fn by_session(&self, session: &str) -> Option<Arc<Compartment>> {

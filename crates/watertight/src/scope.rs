@@ -5,13 +5,16 @@ use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
 use crate::activity::Activity;
+use crate::board::{Board, Entry, Slot};
 use crate::compartment::Compartment;
 use crate::fault::{Outcome, Report};
-use crate::guard::{Guarded, NoResponder};
+use crate::guard::{Caught, Guarded, NoResponder};
+use crate::lanes::lanes;
 
 /// Says for whom code works. Cheap to clone; entering it costs two moves of a pointer.
 #[derive(Clone)]
@@ -20,6 +23,9 @@ pub struct Scope(Arc<Parts>);
 struct Parts {
     compartment: Arc<Compartment>,
     activity: Activity,
+    /// The two as the board knows them.
+    entry: Entry,
+    deadline: Option<Duration>,
 }
 
 /// What this thread knows about the code that runs on it.
@@ -28,17 +34,96 @@ struct ThreadState {
     /// A panic that the hook has seen in the current scope and nobody has decided on yet: it either
     /// unwinds out of a scope or is caught by the application before that.
     pending: Cell<Option<Box<Report>>>,
+    place: Cell<Place>,
+}
+
+/// Where on the board a thread says what it works on.
+#[derive(Clone, Copy)]
+enum Place {
+    /// It has not entered a scope yet.
+    Unknown,
+    At(&'static Slot),
+    /// Nowhere: it may work for as long as it likes, or the board is full.
+    Unwatched,
 }
 
 thread_local! {
-    static THREAD: ThreadState = const { ThreadState { current: Cell::new(None), pending: Cell::new(None) } };
+    static THREAD: ThreadState = const {
+        ThreadState { current: Cell::new(None), pending: Cell::new(None), place: Cell::new(Place::Unknown) }
+    };
+}
+
+impl ThreadState {
+    /// Says on the board what comes next.
+    #[inline]
+    fn show(&self, next: Option<&Scope>, outermost: bool) {
+        let slot = match self.place.get() {
+            Place::At(slot) => slot,
+            Place::Unwatched => return,
+            Place::Unknown => match self.find_place() {
+                Some(slot) => slot,
+                None => return,
+            },
+        };
+        slot.write(next.map_or(Entry::IDLE, |scope| scope.0.entry), outermost);
+    }
+
+    #[cold]
+    fn find_place(&self) -> Option<&'static Slot> {
+        let slot = Board::global().claim();
+        self.place.set(slot.map_or(Place::Unwatched, Place::At));
+        slot
+    }
+}
+
+impl Drop for ThreadState {
+    fn drop(&mut self) {
+        if let Place::At(slot) = self.place.get() {
+            slot.release();
+        }
+    }
+}
+
+/// Says on the board that the calling thread is one of the lanes'.
+pub(crate) fn lane_thread() {
+    // A thread that has just begun has its local storage; a full board only leaves it unwatched.
+    let _ = THREAD.try_with(|thread| {
+        if let Some(slot) = thread.find_place() {
+            slot.set_lane();
+        }
+    });
+}
+
+/// Runs `work` with the calling thread off the board: it may take as long as it likes.
+pub(crate) fn unwatched<R>(work: impl FnOnce() -> R) -> R {
+    let before = THREAD.try_with(|thread| thread.place.replace(Place::Unwatched));
+    let result = work();
+    if let Ok(before) = before {
+        let _ = THREAD.try_with(|thread| thread.place.set(before));
+    }
+    result
 }
 
 impl Scope {
     /// A scope for `compartment` and `activity`.
     #[must_use]
     pub fn new(compartment: Arc<Compartment>, activity: Activity) -> Self {
-        Self(Arc::new(Parts { compartment, activity }))
+        let entry = Entry { compartment: compartment.key(), activity: activity.number() };
+        Self(Arc::new(Parts { compartment, activity, entry, deadline: None }))
+    }
+
+    /// A scope for a handler: with the deadline that the installed policy gives `activity`.
+    #[must_use]
+    pub fn for_handler(compartment: Arc<Compartment>, activity: Activity) -> Self {
+        let deadline = crate::installed().and_then(|watertight| watertight.deadline(&activity));
+        let entry = Entry { compartment: compartment.key(), activity: activity.number() };
+        Self(Arc::new(Parts { compartment, activity, entry, deadline }))
+    }
+
+    /// How long a handler in this scope may run, if that is limited.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Duration> {
+        self.0.deadline
     }
 
     /// The scope that the calling code runs in. `None` outside of any, and while the thread's local
@@ -120,7 +205,16 @@ impl fmt::Debug for Entered {
 /// nothing changes.
 pub(crate) fn swap(scope: Option<Scope>) -> Option<Scope> {
     let mut scope = Some(scope);
-    THREAD.try_with(|thread| thread.current.replace(scope.take().flatten())).ok().flatten()
+    THREAD
+        .try_with(|thread| {
+            let next = scope.take().flatten();
+            let previous = thread.current.take();
+            thread.show(next.as_ref(), previous.is_none() || next.is_none());
+            thread.current.set(next);
+            previous
+        })
+        .ok()
+        .flatten()
 }
 
 /// Keeps a panic that the hook saw until its scope is left. One that is already waiting did not
@@ -181,14 +275,23 @@ where
         None => tokio::spawn(future),
         Some(scope) => {
             let guarded = future.scoped(scope);
-            tokio::spawn(async move {
-                match guarded.await {
-                    Ok(output) => output,
-                    // Does not call the hook again: the fault has been reported.
-                    Err(caught) => std::panic::resume_unwind(caught.into_payload()),
+            match lanes() {
+                // The handle is tokio's: its task waits for the one on the lanes, and cancels that when aborted.
+                Some(lanes) => {
+                    let task = lanes.spawn(guarded);
+                    tokio::spawn(async move { unguarded(task.await) })
                 }
-            })
+                None => tokio::spawn(async move { unguarded(guarded.await) }),
+            }
         }
+    }
+}
+
+fn unguarded<T>(result: Result<T, Caught>) -> T {
+    match result {
+        Ok(output) => output,
+        // Does not call the hook again: the fault has been reported.
+        Err(caught) => std::panic::resume_unwind(caught.into_payload()),
     }
 }
 

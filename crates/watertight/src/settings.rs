@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::error::InstallError;
+use crate::lanes::LaneSettings;
 
 /// What the panic hook does with the hook that was there before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -28,6 +29,10 @@ pub(crate) struct Settings {
     pub(crate) expose_details: bool,
     pub(crate) storm_limit: u32,
     pub(crate) previous_hook: PreviousHook,
+    pub(crate) stall_warn: Duration,
+    pub(crate) stall_limit: Duration,
+    pub(crate) lanes: Option<LaneSettings>,
+    pub(crate) blocking_threads: usize,
 }
 
 impl Default for Settings {
@@ -42,6 +47,10 @@ impl Default for Settings {
             expose_details: false,
             storm_limit: 20,
             previous_hook: PreviousHook::default(),
+            stall_warn: Duration::from_millis(250),
+            stall_limit: Duration::from_secs(2),
+            lanes: None,
+            blocking_threads: crate::blocking::DEFAULT_THREADS,
         }
     }
 }
@@ -59,6 +68,10 @@ impl Settings {
             expose_details: _,
             storm_limit,
             previous_hook: _,
+            stall_warn,
+            stall_limit,
+            lanes,
+            blocking_threads,
         } = self;
         let ms = Duration::from_millis;
         let hour = Duration::from_secs(3600);
@@ -69,10 +82,20 @@ impl Settings {
             ("sweep_interval", sweep_interval, ms(10), ms(60_000)),
             ("disconnect_cleanup", disconnect_cleanup, ms(0), ms(60_000)),
             ("disconnect_deadline", disconnect_deadline, ms(1), hour),
+            ("stall_warn", stall_warn, ms(20), hour),
+            ("stall_limit", stall_limit, ms(20), hour),
         ] {
             if *value < min || *value > max {
                 return Err(InstallError::OutOfBounds { name, value: *value, min, max });
             }
+        }
+        if let Some(LaneSettings { threads, spares }) = lanes
+            && (!(1..=1024).contains(threads) || *spares > 4096)
+        {
+            return Err(InstallError::LaneThreads { threads: *threads, spares: *spares });
+        }
+        if !(1..=4096).contains(blocking_threads) {
+            return Err(InstallError::BlockingThreads(*blocking_threads));
         }
         if *storm_limit == 0 {
             return Err(InstallError::NoStormLimit);

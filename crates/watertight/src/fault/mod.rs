@@ -24,6 +24,8 @@ pub enum Fault {
     Panic,
     /// Work ran past its deadline.
     Deadline,
+    /// Work did not return to its executor in time: it holds a thread.
+    Stall,
 }
 
 impl Fault {
@@ -33,6 +35,7 @@ impl Fault {
         match self {
             Self::Panic => "panic",
             Self::Deadline => "deadline",
+            Self::Stall => "stall",
         }
     }
 }

@@ -79,6 +79,8 @@ impl Recovery {
                     Some(Command::Seal { compartment, notice, mode, done }) => {
                         quietly(|| self.seal_as_asked(compartment, notice, mode, done));
                     }
+                    Some(Command::Stalling(stall)) => self.tell_sinks(&Event::Stalling(&stall)),
+                    Some(Command::StallEnded(stall)) => self.tell_sinks(&Event::StallEnded(&stall)),
                     None => return,
                 },
                 _ = sweep.tick() => {

@@ -17,6 +17,7 @@ pub use trace::TracingSink;
 
 use crate::fault::{Component, Location};
 use crate::incident::{Incident, IncidentId, Offender};
+use crate::watchdog::Stall;
 
 /// What the recovery does, as it does it. During a storm only the first few of each location are told;
 /// a [`Summary`](Event::Summary) says how many were left out.
@@ -63,6 +64,11 @@ pub enum Event<'a> {
         /// How many parts are left.
         parts: usize,
     },
+    /// A piece of work has not returned to its executor for longer than the warning limit, and still does not. Past
+    /// the second limit a `Fault` follows.
+    Stalling(&'a Stall),
+    /// That piece of work has returned.
+    StallEnded(&'a Stall),
     /// Incidents of one location that were not told one by one.
     Summary {
         /// The location, where known.

@@ -62,6 +62,14 @@ impl Sink for TracingSink {
             Event::Lost { reports } => {
                 tracing::error!(target: "watertight", reports, "faults lost: the queue was full");
             }
+            Event::Stalling(stall) => tracing::warn!(
+                target: "watertight", socket = stall.socket(), activity = stall.working_on(), thread = stall.thread,
+                held = ?stall.held, stack = stall.stack.as_deref(), "a thread is held"
+            ),
+            Event::StallEnded(stall) => tracing::warn!(
+                target: "watertight", socket = stall.socket(), activity = stall.working_on(), thread = stall.thread,
+                held = ?stall.held, "a thread was held"
+            ),
             Event::Fault(_) | Event::Sealing { .. } | Event::Sealed { .. } => {}
         }
     }

@@ -1,0 +1,235 @@
+//! The board: what each thread works on right now, readable from other threads.
+//!
+//! Every thread that enters scopes owns one slot. It writes the compartment's key and the activity's number there
+//! whenever its current scope changes: a few relaxed stores, no lock, no clock. Whoever wants to know for how long a
+//! thread has not come back to its executor looks twice.
+
+use std::sync::LazyLock;
+use std::sync::atomic::AtomicUsize;
+
+use parking_lot::Mutex;
+
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+
+/// How many threads can be watched at once: executors, lanes with their spares, and some to spare. A thread that
+/// finds no slot works as ever, and is not watched.
+const SLOTS: usize = 512;
+
+/// How often a reader tries again when the writer is busy.
+const READS: usize = if cfg!(watertight_loom) { 1 } else { 16 };
+
+static BOARD: LazyLock<Board> = LazyLock::new(Board::new);
+
+pub(crate) struct Board {
+    slots: Box<[Slot]>,
+    /// Slots from here on have never been used.
+    used: AtomicUsize,
+}
+
+/// What one thread works on. A cache line of its own: its writer must not wait for its neighbours'.
+#[repr(align(128))]
+pub(crate) struct Slot {
+    taken: AtomicBool,
+    /// Whether the thread is one of the lanes'.
+    lane: AtomicBool,
+    /// Odd while the entry is being written.
+    version: AtomicU64,
+    /// Grows whenever the thread enters its outermost scope and when it leaves that.
+    turn: AtomicU64,
+    /// The compartment's key; 0 outside of any scope.
+    compartment: AtomicU64,
+    activity: AtomicU32,
+    thread: Mutex<String>,
+}
+
+/// What a slot said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) compartment: u64,
+    pub(crate) activity: u32,
+}
+
+impl Entry {
+    /// Outside of any scope.
+    pub(crate) const IDLE: Self = Self { compartment: 0, activity: 0 };
+}
+
+impl Board {
+    fn new() -> Self {
+        let slots = (0..SLOTS).map(|_| Slot::new()).collect();
+        Self { slots, used: AtomicUsize::new(0) }
+    }
+
+    /// The one of this process.
+    pub(crate) fn global() -> &'static Self {
+        &BOARD
+    }
+
+    /// A slot for the calling thread; `None` when all are taken. Give it back with [`Slot::release`].
+    pub(crate) fn claim(&self) -> Option<&Slot> {
+        for (index, slot) in self.slots.iter().enumerate() {
+            if slot.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+                self.used.fetch_max(index + 1, Ordering::Release);
+                let thread = std::thread::current();
+                *slot.thread.lock() = thread.name().unwrap_or("unnamed").to_owned();
+                return Some(slot);
+            }
+        }
+        None
+    }
+
+    /// The slots that have ever been used, each at an index that it keeps.
+    pub(crate) fn slots(&self) -> &[Slot] {
+        &self.slots[..self.used.load(Ordering::Acquire)]
+    }
+}
+
+impl Slot {
+    fn new() -> Self {
+        Self {
+            taken: AtomicBool::new(false),
+            lane: AtomicBool::new(false),
+            version: AtomicU64::new(0),
+            turn: AtomicU64::new(0),
+            compartment: AtomicU64::new(0),
+            activity: AtomicU32::new(0),
+            thread: Mutex::new(String::new()),
+        }
+    }
+
+    /// Writes what the thread works on now; `outermost` when it enters its first scope or has left it. Only for the
+    /// thread that claimed the slot.
+    #[inline]
+    pub(crate) fn write(&self, entry: Entry, outermost: bool) {
+        let version = self.version.load(Ordering::Relaxed);
+        self.version.store(version.wrapping_add(1), Ordering::Relaxed);
+        // What follows is not seen before the odd version.
+        fence(Ordering::Release);
+        self.compartment.store(entry.compartment, Ordering::Relaxed);
+        self.activity.store(entry.activity, Ordering::Relaxed);
+        if outermost {
+            self.turn.store(self.turn.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        }
+        self.version.store(version.wrapping_add(2), Ordering::Release);
+    }
+
+    /// What the thread works on, and the number of its turn. `None` outside of any scope, and when the thread
+    /// changes it faster than it can be read: it is not stuck then.
+    pub(crate) fn read(&self) -> Option<(Entry, u64)> {
+        for _ in 0..READS {
+            let version = self.version.load(Ordering::Acquire);
+            let entry = Entry {
+                compartment: self.compartment.load(Ordering::Relaxed),
+                activity: self.activity.load(Ordering::Relaxed),
+            };
+            let turn = self.turn.load(Ordering::Relaxed);
+            // What precedes is not read after this.
+            fence(Ordering::Acquire);
+            if version.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == version {
+                return (entry.compartment != 0).then_some((entry, turn));
+            }
+        }
+        None
+    }
+
+    /// Notes that its thread is one of the lanes'.
+    pub(crate) fn set_lane(&self) {
+        self.lane.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether its thread is one of the lanes'.
+    pub(crate) fn is_lane(&self) -> bool {
+        self.lane.load(Ordering::Relaxed)
+    }
+
+    /// The name of the thread that owns it.
+    pub(crate) fn thread(&self) -> String {
+        self.thread.lock().clone()
+    }
+
+    /// Gives it back.
+    pub(crate) fn release(&self) {
+        self.write(Entry::IDLE, true);
+        self.lane.store(false, Ordering::Relaxed);
+        self.taken.store(false, Ordering::Release);
+    }
+}
+
+#[cfg(all(test, not(watertight_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_what_was_written() {
+        let board = Board::new();
+        let slot = board.claim().expect("a slot");
+        assert_eq!(slot.read(), None);
+        let outer = Entry { compartment: 7, activity: 1 };
+        slot.write(outer, true);
+        let (entry, turn) = slot.read().expect("an entry");
+        assert_eq!(entry, outer);
+        let inner = Entry { compartment: 8, activity: 2 };
+        slot.write(inner, false);
+        assert_eq!(slot.read(), Some((inner, turn)), "a nested scope is the same turn");
+        slot.write(Entry::IDLE, true);
+        assert_eq!(slot.read(), None);
+        slot.write(outer, true);
+        assert_ne!(slot.read(), Some((outer, turn)), "the same again is another turn");
+    }
+
+    #[test]
+    fn a_released_slot_is_taken_again() {
+        let board = Board::new();
+        let first: *const Slot = board.claim().expect("a slot");
+        for _ in 1..SLOTS {
+            board.claim().expect("a slot");
+        }
+        assert!(board.claim().is_none(), "all are taken");
+        board.slots()[0].release();
+        assert_eq!(board.claim().map(std::ptr::from_ref), Some(first));
+    }
+
+    #[test]
+    fn a_torn_entry_is_never_believed() {
+        let board = Board::new();
+        let slot = board.claim().expect("a slot");
+        let done = AtomicBool::new(false);
+        std::thread::scope(|threads| {
+            threads.spawn(|| {
+                for n in 1..200_000_u32 {
+                    slot.write(Entry { compartment: u64::from(n), activity: n }, true);
+                }
+                done.store(true, Ordering::Release);
+            });
+            while !done.load(Ordering::Acquire) {
+                if let Some((entry, turn)) = slot.read() {
+                    assert_eq!((u64::from(entry.activity), turn), (entry.compartment, entry.compartment));
+                }
+            }
+        });
+    }
+}
+
+#[cfg(all(test, watertight_loom))]
+mod loom_tests {
+    use super::*;
+    use loom::sync::Arc;
+
+    #[test]
+    fn a_reader_never_sees_two_entries_mixed() {
+        loom::model(|| {
+            let slot = Arc::new(Slot::new());
+            let writer = {
+                let slot = Arc::clone(&slot);
+                loom::thread::spawn(move || {
+                    slot.write(Entry { compartment: 1, activity: 1 }, true);
+                    slot.write(Entry { compartment: 2, activity: 2 }, true);
+                })
+            };
+            if let Some((entry, turn)) = slot.read() {
+                assert_eq!((u64::from(entry.activity), turn), (entry.compartment, entry.compartment));
+            }
+            writer.join().expect("no panic");
+        });
+    }
+}

@@ -1,0 +1,46 @@
+//! Deadlines of handlers.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep};
+
+use crate::compartment::Compartment;
+
+/// How long a piece of work may take. Costs a clock reading when the work begins and a timer once it has to wait: work
+/// that is done at its first poll has neither.
+pub(crate) struct Deadline {
+    limit: Duration,
+    due: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Deadline {
+    pub(crate) fn new(limit: Duration) -> Self {
+        Self { limit, due: None, timer: None }
+    }
+
+    pub(crate) fn limit(&self) -> Duration {
+        self.limit
+    }
+
+    /// The work is about to be polled: from the first time on, its time runs.
+    pub(crate) fn begin(&mut self) {
+        if self.due.is_none() {
+            let now = Instant::now();
+            self.due = Some(now.checked_add(self.limit).unwrap_or(now));
+        }
+    }
+
+    /// Ready when the time is over. To be polled after the work, which has to wait.
+    pub(crate) fn poll_passed(&mut self, compartment: &Compartment, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(due) = self.due else { return Poll::Pending };
+        let timer = self.timer.get_or_insert_with(|| {
+            // On the server's own runtime, whose timers go on whatever holds the others.
+            compartment.on_runtime(|| Box::pin(tokio::time::sleep_until(due)))
+        });
+        timer.as_mut().poll(cx)
+    }
+}

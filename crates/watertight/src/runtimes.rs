@@ -1,0 +1,129 @@
+//! The tokio runtimes that work for compartments, and how one is nudged.
+//!
+//! A thread that blocks often holds the runtime's I/O driver without polling it, and no other thread is woken to take
+//! it over: one handler that blocks for three seconds freezes every socket although another thread is idle. A task
+//! spawned from outside wakes a parked thread, which takes the driver when it parks again.
+
+use futures_util::FutureExt;
+use parking_lot::Mutex;
+use tokio::runtime::{Handle, RuntimeMetrics};
+use tokio::task::JoinHandle;
+
+static RUNTIMES: Mutex<Vec<Watched>> = Mutex::new(Vec::new());
+
+/// How many nudges may be unanswered before only every [`SPARINGLY`]th is sent: every thread is held then, and there is
+/// nobody to wake.
+const UNANSWERED: usize = 8;
+const SPARINGLY: u32 = 16;
+
+struct Watched {
+    handle: Handle,
+    metrics: RuntimeMetrics,
+    /// How often each worker had parked and unparked at the last look; odd while it works.
+    turns: Vec<u64>,
+    nudges: Vec<JoinHandle<()>>,
+    looks: u32,
+}
+
+/// Watches a runtime from now on, until it is shut down.
+pub(crate) fn watch(handle: &Handle) {
+    let mut runtimes = RUNTIMES.lock();
+    if runtimes.iter().all(|watched| watched.handle.id() != handle.id()) {
+        let metrics = handle.metrics();
+        let turns = vec![0; metrics.num_workers()];
+        runtimes.push(Watched { handle: handle.clone(), metrics, turns, nudges: Vec::new(), looks: 0 });
+    }
+}
+
+/// Nudges the runtimes that have a worker which has not parked since the last look; all of them when some thread is
+/// known to be `overdue`.
+pub(crate) fn nudge(overdue: bool) {
+    let mut runtimes = RUNTIMES.lock();
+    runtimes.retain_mut(|runtime| {
+        let busy = runtime.has_not_parked();
+        if overdue || busy { runtime.nudge() } else { true }
+    });
+}
+
+impl Watched {
+    /// Whether some worker has been at work since the last look without a pause.
+    fn has_not_parked(&mut self) -> bool {
+        let mut found = false;
+        for (worker, before) in self.turns.iter_mut().enumerate() {
+            let now = self.metrics.worker_park_unpark_count(worker);
+            found |= now == *before && now % 2 == 1;
+            *before = now;
+        }
+        found
+    }
+
+    /// `false` when the runtime has been shut down.
+    fn nudge(&mut self) -> bool {
+        let mut alive = true;
+        self.nudges.retain_mut(|nudge| match nudge.now_or_never() {
+            None => true,
+            Some(answer) => {
+                alive &= answer.is_ok();
+                false
+            }
+        });
+        self.looks = self.looks.wrapping_add(1);
+        if alive && (self.nudges.len() < UNANSWERED || self.looks.is_multiple_of(SPARINGLY)) {
+            self.nudges.truncate(UNANSWERED);
+            self.nudges.push(self.handle.spawn(async {}));
+        }
+        alive
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+    use std::time::{Duration, Instant};
+
+    fn is_watched(handle: &Handle) -> bool {
+        RUNTIMES.lock().iter().any(|watched| watched.handle.id() == handle.id())
+    }
+
+    #[test]
+    fn a_runtime_is_watched_once_and_until_its_end() {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("a runtime");
+        let handle = runtime.handle().clone();
+        watch(&handle);
+        watch(&handle);
+        assert_eq!(RUNTIMES.lock().iter().filter(|watched| watched.handle.id() == handle.id()).count(), 1);
+        nudge(true);
+        assert!(is_watched(&handle));
+        drop(runtime);
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while is_watched(&handle) && Instant::now() < deadline {
+            nudge(true);
+            std::thread::yield_now();
+        }
+        assert!(!is_watched(&handle));
+    }
+
+    #[test]
+    fn a_runtime_that_is_held_is_not_buried_in_nudges() {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("a runtime");
+        let (release, held) = mpsc::channel::<()>();
+        let (started, starting) = mpsc::channel();
+        runtime.spawn(async move {
+            started.send(()).expect("somebody waits");
+            let _released = held.recv();
+        });
+        starting.recv().expect("it starts");
+        watch(runtime.handle());
+        for _ in 0..10_000 {
+            nudge(true);
+        }
+        let id = runtime.handle().id();
+        let unanswered =
+            RUNTIMES.lock().iter().find(|watched| watched.handle.id() == id).map(|w| w.nudges.len());
+        assert_eq!(unanswered, Some(UNANSWERED + 1));
+        drop(release);
+    }
+}

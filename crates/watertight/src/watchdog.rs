@@ -1,0 +1,191 @@
+//! The watchdog: a thread that looks at the board and finds who does not come back to the executor.
+//!
+//! It takes no clock in anybody's hot path: a thread whose turn is the same at two looks has been in it at least that
+//! long. While any thread is overdue it nudges the runtimes, so that one blocked thread does not freeze the rest.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::activity::Activity;
+use crate::board::{Board, Entry, Slot};
+use crate::compartment::Compartment;
+use crate::fault::{Attribution, Fault, Report};
+use crate::guard::quietly;
+use crate::hook;
+use crate::inner::{Command, Inner};
+use crate::lanes::lanes;
+use crate::registry::Registry;
+use crate::runtimes;
+
+/// Time between two looks: a blocked thread freezes others for about two of them.
+const LOOK: Duration = Duration::from_millis(10);
+/// A look that comes later than this says nothing about the others: the whole process was held, by a suspended
+/// machine or a debugger.
+const LATE: Duration = Duration::from_millis(500);
+/// From when on a thread is overdue: it may hold the runtime's driver, or a lane.
+const OVERDUE: Duration = Duration::from_millis(10);
+
+/// Starts the watchdog. It ends with the process.
+pub(crate) fn start(inner: Arc<Inner>) -> std::io::Result<()> {
+    std::thread::Builder::new().name("watertight-watchdog".into()).spawn(move || {
+        hook::mark_recovery_thread();
+        Watchdog { inner, turns: Vec::new() }.run();
+    })?;
+    Ok(())
+}
+
+struct Watchdog {
+    inner: Arc<Inner>,
+    /// By the slot's index.
+    turns: Vec<Turn>,
+}
+
+/// What is known of the turn that a thread is in.
+#[derive(Default)]
+struct Turn {
+    number: u64,
+    since: Option<Instant>,
+    told: Option<Told>,
+}
+
+/// A turn that has been reported.
+struct Told {
+    stall: Stall,
+    as_fault: bool,
+}
+
+/// A piece of work that does not return to the executor.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Stall {
+    /// The compartment that it works for; `None` when that has gone meanwhile.
+    pub compartment: Option<Arc<Compartment>>,
+    /// What it works on, where known.
+    pub activity: Option<Activity>,
+    /// The name of the thread that it holds.
+    pub thread: String,
+    /// For how long, to within two looks of the watchdog (20 ms).
+    pub held: Duration,
+    /// Where that thread is, where the platform can tell.
+    pub stack: Option<Arc<str>>,
+}
+
+impl Watchdog {
+    fn run(mut self) {
+        let mut before = Instant::now();
+        loop {
+            std::thread::sleep(LOOK);
+            let now = Instant::now();
+            if now - before > LATE {
+                self.turns.clear();
+            }
+            before = now;
+            // A panic in here must not end the watch.
+            let overdue = quietly(|| self.look(now)).unwrap_or(true);
+            runtimes::nudge(overdue);
+        }
+    }
+
+    /// Looks at every thread; answers whether one is overdue.
+    fn look(&mut self, now: Instant) -> bool {
+        let slots = Board::global().slots();
+        self.turns.resize_with(slots.len(), Turn::default);
+        let (mut overdue, mut lanes_held) = (0, 0);
+        for (slot, turn) in slots.iter().zip(&mut self.turns) {
+            match slot.read() {
+                Some((entry, number)) if turn.since.is_some() && number == turn.number => {
+                    let held = turn.since.map_or(Duration::ZERO, |since| now - since);
+                    if held >= OVERDUE {
+                        overdue += 1;
+                        lanes_held += usize::from(slot.is_lane());
+                    }
+                    turn.goes_on(&self.inner, slot, entry, held);
+                }
+                now_in => {
+                    turn.ended(&self.inner, now);
+                    turn.since = now_in.map(|_| now);
+                    turn.number = now_in.map_or(0, |(_, number)| number);
+                }
+            }
+        }
+        if let Some(lanes) = lanes() {
+            lanes.balance(lanes_held, now);
+        }
+        self.show_stalls();
+        overdue > 0
+    }
+
+    /// Lets others see what is stalling.
+    fn show_stalls(&self) {
+        let stalling = self.turns.iter().filter_map(|turn| {
+            let (told, since) = (turn.told.as_ref()?, turn.since?);
+            Some(Stall { held: since.elapsed(), ..told.stall.clone() })
+        });
+        let stalling: Vec<_> = stalling.collect();
+        let mut shown = self.inner.stalls.lock();
+        if !(shown.is_empty() && stalling.is_empty()) {
+            *shown = stalling;
+        }
+    }
+}
+
+impl Turn {
+    /// The thread is still in it.
+    fn goes_on(&mut self, inner: &Inner, slot: &Slot, entry: Entry, held: Duration) {
+        let settings = &inner.settings;
+        if self.told.is_none() && held >= settings.stall_warn.min(settings.stall_limit) {
+            let stall = Stall::of(slot, entry, held);
+            let _ = inner.commands.send(Command::Stalling(stall.clone()));
+            self.told = Some(Told { stall, as_fault: false });
+        }
+        if let Some(told) = &mut self.told
+            && !told.as_fault
+            && held >= settings.stall_limit
+        {
+            told.as_fault = true;
+            inner.submit(Box::new(Stall { held, ..told.stall.clone() }.report()));
+        }
+    }
+
+    /// The thread has come back.
+    fn ended(&mut self, inner: &Inner, now: Instant) {
+        if let (Some(told), Some(since)) = (self.told.take(), self.since) {
+            let ended = Stall { held: now - since, ..told.stall };
+            let _ = inner.commands.send(Command::StallEnded(ended));
+        }
+    }
+}
+
+impl Stall {
+    fn of(slot: &Slot, entry: Entry, held: Duration) -> Self {
+        Self {
+            compartment: Registry::global().by_key(entry.compartment),
+            activity: Activity::by_number(entry.activity),
+            thread: slot.thread(),
+            held,
+            stack: None,
+        }
+    }
+
+    /// The id of its compartment; empty when that has gone.
+    #[must_use]
+    pub fn socket(&self) -> String {
+        self.compartment.as_ref().map(|compartment| compartment.id()).unwrap_or_default()
+    }
+
+    /// Its activity in words; empty when not known.
+    #[must_use]
+    pub fn working_on(&self) -> String {
+        self.activity.as_ref().map(ToString::to_string).unwrap_or_default()
+    }
+
+    fn report(self) -> Report {
+        let Self { compartment, activity, thread, held, stack: _ } = self;
+        let message = format!("has held the thread {thread} for {} ms, and still does", held.as_millis());
+        // Whoever left the registry has nothing left to be sealed.
+        let attribution = if compartment.is_some() { Attribution::Exact } else { Attribution::Unattributed };
+        let mut report = Report::new(Fault::Stall, attribution, compartment, activity, message);
+        report.origin.thread = Some(thread);
+        report
+    }
+}
