@@ -1,12 +1,9 @@
 //! The queue from the panic hook to the recovery thread: bounded and without locks.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
-use crossbeam_queue::ArrayQueue;
-use futures_util::task::AtomicWaker;
-
 use crate::fault::Report;
+use crate::sync::{ArrayQueue, AtomicU64, AtomicWaker, Ordering};
 
 /// How many faults can wait. A process with 10,000 clients that all panic in one instant loses none.
 const CAPACITY: usize = 16 * 1024;
@@ -19,7 +16,11 @@ pub(crate) struct Mailbox {
 
 impl Mailbox {
     pub(crate) fn new() -> Self {
-        Self { queue: ArrayQueue::new(CAPACITY), waker: AtomicWaker::new(), overflow: AtomicU64::new(0) }
+        Self::with_capacity(CAPACITY)
+    }
+
+    fn with_capacity(capacity: usize) -> Self {
+        Self { queue: ArrayQueue::new(capacity), waker: AtomicWaker::new(), overflow: AtomicU64::new(0) }
     }
 
     /// Hands a report over, never waits. A full queue gives the report back and counts it.
@@ -52,7 +53,7 @@ impl Mailbox {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(watertight_loom)))]
 mod tests {
     use super::*;
     use crate::fault::{Attribution, Fault};
@@ -81,5 +82,56 @@ mod tests {
         tokio::task::yield_now().await;
         std::thread::spawn(move || mailbox.push(report()).expect("there is room")).join().expect("no panic");
         assert_eq!(receiver.await.expect("no panic"), "x");
+    }
+}
+
+#[cfg(all(test, watertight_loom))]
+mod loom_tests {
+    use std::task::Waker;
+
+    use super::*;
+    use crate::fault::{Attribution, Fault};
+    use loom::future::block_on;
+    use loom::sync::Arc;
+    use loom::thread::{self, JoinHandle};
+
+    fn report(message: &str) -> Box<Report> {
+        Box::new(Report::new(Fault::Panic, Attribution::Unattributed, None, None, message))
+    }
+
+    fn pushes(mailbox: &Arc<Mailbox>, message: &'static str) -> JoinHandle<bool> {
+        let mailbox = Arc::clone(mailbox);
+        thread::spawn(move || mailbox.push(report(message)).is_ok())
+    }
+
+    /// Two threads panic while the recovery falls asleep: it wakes for both, and gets each once. Were it left
+    /// asleep, loom would see a deadlock.
+    #[test]
+    fn loom_no_report_is_left_sleeping() {
+        loom::model(|| {
+            let mailbox = Arc::new(Mailbox::with_capacity(2));
+            let pushed = [pushes(&mailbox, "a"), pushes(&mailbox, "b")];
+            let mut received = [0; 2].map(|_| block_on(mailbox.receive()).origin.message);
+            received.sort();
+            assert_eq!(received, ["a", "b"]);
+            assert!(pushed.into_iter().all(|thread| thread.join().unwrap()));
+            assert_eq!(mailbox.overflow(), 0);
+        });
+    }
+
+    /// Two threads find the queue full, or the recovery has made room: a report is received or counted, never both.
+    #[test]
+    fn loom_what_is_not_received_is_counted() {
+        loom::model(|| {
+            let mailbox = Arc::new(Mailbox::with_capacity(1));
+            assert!(mailbox.push(report("first")).is_ok());
+            let pushed = [pushes(&mailbox, "a"), pushes(&mailbox, "b")];
+            assert_eq!(block_on(mailbox.receive()).origin.message, "first");
+            let refused = pushed.into_iter().map(|thread| u64::from(!thread.join().unwrap())).sum::<u64>();
+            let mut context = Context::from_waker(Waker::noop());
+            let second = u64::from(mailbox.poll_receive(&mut context).is_ready());
+            assert_eq!(mailbox.overflow(), refused);
+            assert_eq!(second + mailbox.overflow(), 2);
+        });
     }
 }
