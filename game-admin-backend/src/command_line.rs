@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum, builder::PossibleValuesParser};
 
-use crate::settings::{LogFormat, PRECEDENCE, Sources};
+use crate::settings::{LogFormat, PRECEDENCE, Sources, read_duration};
 
 /// A Socket.IO game server in which a fault costs one connection and never the server.
 #[derive(Debug, Parser)]
@@ -30,6 +30,15 @@ pub struct CommandLine {
     #[arg(long)]
     lab: bool,
 
+    /// Run handlers on threads of their own [setting server.lanes].
+    #[arg(long, value_name = "SWITCH", value_parser = PossibleValuesParser::new(ON_OFF))]
+    lanes: Option<String>,
+
+    /// Cancel a handler that still runs after this time, such as 500ms or 30s; 0 is never [setting
+    /// detection.handler_deadline_ms].
+    #[arg(long, value_name = "TIME", value_parser = milliseconds)]
+    handler_deadline: Option<u64>,
+
     /// How log lines look [setting logging.format].
     #[arg(long, value_name = "FORMAT", value_parser = PossibleValuesParser::new(LogFormat::NAMES))]
     log_format: Option<String>,
@@ -41,6 +50,12 @@ pub struct CommandLine {
     /// Change any setting; may be repeated.
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     assignments: Vec<String>,
+}
+
+const ON_OFF: [&str; 2] = ["on", "off"];
+
+fn milliseconds(text: &str) -> Result<u64, String> {
+    read_duration(text).map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// What the program can do.
@@ -56,10 +71,28 @@ impl CommandLine {
     /// The flags, with this process's environment and working directory, as sources of settings.
     #[must_use]
     pub fn sources(&self) -> Sources {
-        let Self { command: _, config, listen, port, lab, log_format, log_level, assignments } = self;
+        let Self {
+            command: _,
+            config,
+            listen,
+            port,
+            lab,
+            lanes,
+            handler_deadline,
+            log_format,
+            log_level,
+            assignments,
+        } = self;
+        let switched = |switch: &Option<String>| switch.as_ref().map(|on| (on == "on").to_string());
         let texts = [
             ("--listen", "server.listen", listen.clone()),
             ("--lab", "server.lab", lab.then(|| "true".to_owned())),
+            ("--lanes", "server.lanes", switched(lanes)),
+            (
+                "--handler-deadline",
+                "detection.handler_deadline_ms",
+                handler_deadline.map(|ms| ms.to_string()),
+            ),
             ("--log-format", "logging.format", log_format.clone()),
             ("--log-level", "logging.level", log_level.clone()),
         ];

@@ -1,13 +1,15 @@
 //! The isolation of faults: installed from the settings, and logged in the founding document's words.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::{error, info, warn};
 use watertight::{
-    Attribution, Event, Fault, Incident, InstallError, RingSink, Sink, StandardPolicy, Verdict, Watertight,
+    Attribution, Event, Fault, Incident, InstallError, LaneSettings, RingSink, Sink, StandardPolicy, Verdict,
+    Watertight,
 };
 
-use crate::settings::Settings;
+use crate::settings::{EventDeadline, Settings};
 
 /// Installs the panic hook and the recovery thread of the process. Answers where its incidents are kept.
 ///
@@ -15,17 +17,33 @@ use crate::settings::Settings;
 ///
 /// If they are installed already, or the thread does not start.
 pub fn install(settings: &Settings) -> Result<RingSink, InstallError> {
-    let Settings { detection, recovery, monitoring, logging, .. } = settings;
+    let Settings { server, detection, recovery, monitoring, logging, .. } = settings;
     let mut policy = StandardPolicy::new().fail_event_limit(detection.fail_event_limit);
     for event in &detection.fail_events {
         policy = policy.fail_event(&event.namespace, &event.event);
     }
+    if !detection.handler_deadline().is_zero() {
+        policy = policy.deadline(detection.handler_deadline());
+    }
+    for EventDeadline { event, limit } in &detection.deadlines {
+        policy = policy.deadline_of(&event.namespace, &event.event, *limit);
+    }
     let incidents = RingSink::new(monitoring.incident_history as usize);
-    Watertight::builder()
+    let mut builder = Watertight::builder();
+    if server.lanes {
+        let mut lanes = LaneSettings::new().spares(server.lane_spares as usize);
+        if server.lane_threads > 0 {
+            lanes = lanes.threads(server.lane_threads as usize);
+        }
+        builder = builder.lanes(lanes);
+    }
+    builder
         .policy(policy)
         .sink(FoundingLog)
         .sink(incidents.clone())
         .expose_details(detection.expose_details)
+        .stall_warn(detection.stall_warn())
+        .stall_limit(detection.stall_limit())
         .grace(recovery.grace())
         .retry_after(recovery.retry_after())
         .quiet_period(recovery.quiet_period())
@@ -85,17 +103,36 @@ impl Sink for FoundingLog {
                 incident = %id, socket_id = offender.id, parts,
                 "a socket could not be disconnected completely in time"
             ),
+            Event::Stalling(stall) => warn!(
+                socket_id = stall.socket(),
+                activity = stall.working_on(),
+                thread = stall.thread,
+                held_ms = millis(stall.held),
+                stack = stall.stack.as_deref(),
+                "🧱 A handler holds its thread and does not return"
+            ),
+            Event::StallEnded(stall) => warn!(
+                socket_id = stall.socket(),
+                activity = stall.working_on(),
+                thread = stall.thread,
+                held_ms = millis(stall.held),
+                "🧱 A handler has returned its thread"
+            ),
             Event::Summary { location, component, omitted, window } => error!(
                 location = location.map(ToString::to_string).unwrap_or_default(),
                 component = component.to_string(),
                 omitted,
-                window_ms = u64::try_from(window.as_millis()).unwrap_or(u64::MAX),
+                window_ms = millis(*window),
                 "{omitted} more incidents at this location were not logged one by one"
             ),
             Event::Lost { reports } => error!(reports, "faults came faster than they could be recorded"),
             _ => {}
         }
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn fault(incident: &Incident) {
@@ -140,7 +177,8 @@ fn one_line(text: &str) -> String {
 fn headline(fault: Fault) -> &'static str {
     match fault {
         Fault::Panic => "💥 Application panic",
-        Fault::Deadline => "A deadline is over",
+        Fault::Deadline => "⏱️ A handler ran past its deadline",
+        Fault::Stall => "🧱 A handler holds its thread",
         _ => "A fault",
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::activity::Activity;
+use crate::activity::{Activity, ActivityKind};
 use crate::compartment::Compartment;
 use crate::error::InstallError;
 use crate::fault::{Report, SeenLocations};
@@ -194,10 +194,18 @@ impl Watertight {
         self.inner.settings.disconnect_deadline
     }
 
-    /// How long a handler of `activity` may run, if the policy limits that.
+    /// How long a handler of `activity` may run, if that is limited: by the policy, and for disconnect handlers by
+    /// [`disconnect_deadline`](Self::disconnect_deadline) as well.
     #[must_use]
     pub fn deadline(&self, activity: &Activity) -> Option<Duration> {
-        quietly(|| self.inner.policy.deadline(activity)).flatten()
+        let limit = quietly(|| self.inner.policy.deadline(activity)).flatten();
+        match activity.kind() {
+            ActivityKind::Disconnect => {
+                let bound = self.inner.settings.disconnect_deadline;
+                Some(limit.map_or(bound, |limit| limit.min(bound)))
+            }
+            _ => limit,
+        }
     }
 
     /// How many pieces of [`blocking`](crate::blocking) work may run at once.

@@ -64,14 +64,30 @@ impl<J: Job> Strand<J> {
             if line.jobs.len() >= self.limits.jobs || (weight > self.limits.weight && !line.jobs.is_empty()) {
                 return Err(job);
             }
-            line.weight = weight;
-            line.jobs.push_back(job);
+            line.add(job);
             if std::mem::replace(&mut line.running, true) {
                 return Ok(());
             }
         }
         self.lanes.drain(Arc::<Self>::clone(self));
         Ok(())
+    }
+
+    /// Adds a job, whatever waits already: for the few that must not be lost.
+    pub fn push_anyway(self: &Arc<Self>, job: J) {
+        {
+            let mut line = self.line.lock();
+            line.add(job);
+            if std::mem::replace(&mut line.running, true) {
+                return;
+            }
+        }
+        self.lanes.drain(Arc::<Self>::clone(self));
+    }
+
+    /// Whether there is nothing to do, and nothing being done.
+    pub fn is_idle(&self) -> bool {
+        !self.line.lock().running
     }
 
     /// Drops what waits.
@@ -95,6 +111,13 @@ impl<J: Job> Strand<J> {
             None => line.running = false,
         }
         job
+    }
+}
+
+impl<J: Job> Line<J> {
+    fn add(&mut self, job: J) {
+        self.weight += job.weight();
+        self.jobs.push_back(job);
     }
 }
 

@@ -3,18 +3,58 @@
 use std::future::Ready;
 use std::time::Duration;
 
+use serde::Deserialize;
 use serde_json::Value;
 use watertight_faults::{PanicsWhenDeserialized, PanicsWhenDropped, TransportFaults, panic_now};
-use watertight_socketioxide::TransportType;
-use watertight_socketioxide::extract::{AckSender, Data, Event, SocketRef};
+use watertight_socketioxide::extract::{AckSender, Data, Event, SocketRef, TryData};
+use watertight_socketioxide::{ParserError, TransportType};
 
 /// How long `panic_ack` waits for the client's acknowledgement before it panics without.
 const ACK_WAIT: Duration = Duration::from_millis(250);
 
 pub(super) fn register(socket: &SocketRef, faults: &TransportFaults) {
     in_handlers(socket);
+    that_take_too_long(socket);
     in_the_transport(socket, faults);
     at_disconnect(socket);
+}
+
+/// How long `block` and `block_sync` hold their thread when they are not told.
+const BLOCK_MS: u64 = 3_000;
+/// How long they can be told to.
+const MAX_BLOCK_MS: u64 = 60_000;
+
+#[derive(Deserialize)]
+#[serde(default)]
+struct Block {
+    ms: u64,
+}
+
+impl Default for Block {
+    fn default() -> Self {
+        Self { ms: BLOCK_MS }
+    }
+}
+
+impl Block {
+    /// Holds the calling thread.
+    fn now(payload: Result<Self, ParserError>) {
+        let Self { ms } = payload.unwrap_or_default();
+        std::thread::sleep(Duration::from_millis(ms.min(MAX_BLOCK_MS)));
+    }
+}
+
+fn that_take_too_long(socket: &SocketRef) {
+    socket.on("hang", async || std::future::pending().await);
+    socket.on("block", async |TryData(block): TryData<Block>, ack: AckSender| {
+        Block::now(block);
+        ack.send("released").ok();
+    });
+    socket.on("block_sync", |TryData(block): TryData<Block>, ack: AckSender| {
+        Block::now(block);
+        ack.send("released").ok();
+        std::future::ready(())
+    });
 }
 
 fn in_handlers(socket: &SocketRef) {

@@ -5,7 +5,7 @@ use std::{fmt, net::SocketAddr};
 use figment::value::{Dict, Tag, Value};
 use tracing_subscriber::EnvFilter;
 
-use super::values::FailEvent;
+use super::values::{EventDeadline, FailEvent};
 
 /// The values that a setting takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +30,11 @@ pub enum Kind {
     Filter,
     /// A list of [`FailEvent`]s.
     Events {
+        /// Longest list allowed.
+        max_entries: usize,
+    },
+    /// A list of [`EventDeadline`]s.
+    Deadlines {
         /// Longest list allowed.
         max_entries: usize,
     },
@@ -106,7 +111,8 @@ impl Kind {
             }
             Self::Address => read_address(text.ok_or(Refusal::WrongType)?),
             Self::Filter => read_filter(text.ok_or(Refusal::WrongType)?),
-            Self::Events { max_entries } => read_events(value, from_text, max_entries),
+            Self::Events { max_entries } => read_list::<FailEvent>(value, from_text, max_entries),
+            Self::Deadlines { max_entries } => read_list::<EventDeadline>(value, from_text, max_entries),
             Self::Secret { min_chars, max_chars } => {
                 // A value of `None` is the default: there is no secret.
                 if value.to_empty().is_some() {
@@ -136,6 +142,7 @@ impl fmt::Display for Kind {
                 "off, error, warn, info, debug or trace, alone or per target as in warn,game_admin_backend=debug",
             ),
             Self::Events { max_entries } => write!(formatter, "at most {max_entries} entries such as \"/ chat\""),
+            Self::Deadlines { max_entries } => write!(formatter, "at most {max_entries} entries such as \"/ export 2m\""),
             Self::Secret { min_chars, max_chars } => write!(formatter, "a text of {min_chars} to {max_chars} characters"),
         }
     }
@@ -180,7 +187,12 @@ fn read_filter(text: &str) -> Result<Value, Refusal> {
     }
 }
 
-fn read_events(value: &Value, from_text: bool, max_entries: usize) -> Result<Value, Refusal> {
+/// Reads a list whose entries have a form of their own.
+fn read_list<T>(value: &Value, from_text: bool, max_entries: usize) -> Result<Value, Refusal>
+where
+    T: TryFrom<String, Error = String>,
+    String: From<T>,
+{
     let entries: Vec<String> = match (value, value.as_str()) {
         (Value::Array(_, entries), _) => entries
             .iter()
@@ -196,7 +208,7 @@ fn read_events(value: &Value, from_text: bool, max_entries: usize) -> Result<Val
     }
     entries
         .into_iter()
-        .map(|entry| FailEvent::try_from(entry).map(|event| Value::from(String::from(event))))
+        .map(|entry| T::try_from(entry).map(|entry| Value::from(String::from(entry))))
         .collect::<Result<Vec<_>, _>>()
         .map(|entries| Value::Array(Tag::Default, entries))
         .map_err(Refusal::Malformed)

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     catalogue::Setting,
     kind::Kind,
-    values::{FailEvent, LogFormat, Secret},
+    values::{EventDeadline, FailEvent, LogFormat, Secret},
 };
 
 /// Declares one section: the struct with its defaults, and the entries of the catalogue, from the same lines.
@@ -63,6 +63,12 @@ section! {
         connect_timeout_ms: u64 = 45 * SECOND_MS, Kind::milliseconds(100, 10 * MINUTE_MS);
         /// Largest message that a client may send, and largest answer to one polling request.
         max_payload_bytes: u64 = 100_000, Kind::bytes(1_024, 64 * 1_024 * 1_024);
+        /// Whether handlers run on threads of their own (lanes), so that one that blocks its thread is felt by nobody else.
+        lanes: bool = true, Kind::Switch;
+        /// How many lane threads are kept free of handlers that block; 0 is one for each processor.
+        lane_threads: u32 = 0, Kind::count(0, 1_024);
+        /// How many further lane threads may be started while handlers block the others.
+        lane_spares: u32 = 64, Kind::count(0, 4_096);
         /// Longest time that a shutdown may take to tell and close all clients.
         drain_timeout_ms: u64 = 10 * SECOND_MS, Kind::milliseconds(0, 10 * MINUTE_MS);
     }
@@ -83,6 +89,14 @@ section! {
         expose_details: bool = false, Kind::Switch;
         /// Events whose panic fails that one event instead of the socket, each as "NAMESPACE EVENT".
         fail_events: Vec<FailEvent> = Vec::new(), Kind::Events { max_entries: 1_024 };
+        /// Time after which a handler that still runs is cancelled and its socket disconnected; 0 is never.
+        handler_deadline_ms: u64 = 30 * SECOND_MS, Kind::milliseconds(0, 24 * 60 * MINUTE_MS);
+        /// Other deadlines, each as "NAMESPACE EVENT TIME"; * is every event, 0ms no deadline.
+        deadlines: Vec<EventDeadline> = Vec::new(), Kind::Deadlines { max_entries: 1_024 };
+        /// Time after which a handler that blocks its thread is logged, while it still does.
+        stall_warn_ms: u64 = 250, Kind::milliseconds(20, 60 * MINUTE_MS);
+        /// Time after which the socket of a handler that blocks its thread is disconnected.
+        stall_limit_ms: u64 = 2 * SECOND_MS, Kind::milliseconds(20, 60 * MINUTE_MS);
         /// How many failed events one socket is forgiven; the next panic disconnects it.
         fail_event_limit: u32 = 3, Kind::count(0, 1_000_000);
     }
@@ -153,6 +167,11 @@ durations! { Recovery {
     disconnect_cleanup = disconnect_cleanup_ms;
     disconnect_deadline = disconnect_deadline_ms;
     retry_after = retry_after_ms;
+} }
+durations! { Detection {
+    handler_deadline = handler_deadline_ms;
+    stall_warn = stall_warn_ms;
+    stall_limit = stall_limit_ms;
 } }
 durations! { Monitoring { sweep_interval = sweep_interval_ms; } }
 

@@ -1,6 +1,6 @@
 //! The types of settings that are more than a number, a switch or a text.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize, Serializer};
 use subtle::ConstantTimeEq as _;
@@ -90,9 +90,85 @@ impl From<FailEvent> for String {
     }
 }
 
+/// A deadline of one event, written `NAMESPACE EVENT TIME`, for example `/ export 2m`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct EventDeadline {
+    /// The namespace and the event; `*` is every event.
+    pub event: FailEvent,
+    /// How long its handler may run; zero is for ever.
+    pub limit: Duration,
+}
+
+impl EventDeadline {
+    /// Longest deadline.
+    pub const MAX: Duration = Duration::from_secs(24 * 3600);
+}
+
+impl TryFrom<String> for EventDeadline {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let (event, limit) = text.trim().rsplit_once(' ').ok_or_else(|| {
+            format!("{text:?} is not a namespace, an event and a time, such as \"/ export 2m\"")
+        })?;
+        let event = FailEvent::try_from(event.to_owned())?;
+        let limit = read_duration(limit)?;
+        if limit > Self::MAX {
+            return Err(format!("{limit:?} is longer than a day"));
+        }
+        Ok(Self { event, limit })
+    }
+}
+
+impl From<EventDeadline> for String {
+    fn from(EventDeadline { event, limit }: EventDeadline) -> Self {
+        format!("{} {}ms", String::from(event), limit.as_millis())
+    }
+}
+
+/// Reads `500ms`, `2s`, `1m 30s`, or a bare number of milliseconds.
+///
+/// # Errors
+///
+/// What is wrong with the text.
+pub fn read_duration(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    if let Ok(millis) = text.parse() {
+        return Ok(Duration::from_millis(millis));
+    }
+    humantime::parse_duration(text)
+        .map_err(|error| format!("{text:?} is not a time such as 500ms, 2s or 1m: {error}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_deadline_names_an_event_and_a_time() {
+        let deadline = EventDeadline::try_from("/lab slow ack 1m 30s".to_owned());
+        assert!(
+            deadline.is_ok_and(|deadline| deadline.limit == Duration::from_secs(30)),
+            "the last word is the time"
+        );
+        let deadline = EventDeadline::try_from("/ * 0ms".to_owned()).expect("well formed");
+        assert_eq!((deadline.event.event.as_str(), deadline.limit), ("*", Duration::ZERO));
+        assert_eq!(String::from(deadline), "/ * 0ms");
+        for wrong in ["", "/", "/ export", "/ export soon", "export 2s", "/ export 25h"] {
+            assert!(EventDeadline::try_from(wrong.to_owned()).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_time_has_a_unit_or_is_in_milliseconds() {
+        for (text, millis) in [("0", 0), ("250", 250), ("500ms", 500), (" 2s ", 2_000), ("1m", 60_000)] {
+            assert_eq!(read_duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for wrong in ["", "-1", "2 parsecs", "1.5"] {
+            assert!(read_duration(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_secret_matches_only_itself() {

@@ -2,6 +2,7 @@
 //! and is how the socket is sealed.
 
 mod hold;
+mod line;
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -18,20 +19,25 @@ use socketioxide::extract::Event;
 use socketioxide::handler::{FromMessageParts, Value};
 use socketioxide::socket::{DisconnectReason, Socket};
 use tokio::sync::Notify;
-use watertight::{Activity, ActivityKind, Compartment, Notice, Registry, Scope, Seal, SealMode, Told};
+use watertight::{
+    Activity, ActivityKind, Compartment, Notice, Registry, Scope, Seal, SealMode, Strand, Told,
+};
 
 use self::hold::{Hold, Phase, Size};
+use self::line::{LIMITS, Line, Work};
 use crate::handler::disconnect::DisconnectGuard;
 use crate::handler::message::{Dispatch, FallbackGuard, MessageGuard, MessageHandler, Scoped};
 use crate::session;
 
-pub(crate) type DisconnectFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
+type DisconnectFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 type DisconnectCall<A> = Box<dyn FnOnce(Arc<Socket<A>>, DisconnectReason) -> Option<DisconnectFuture> + Send>;
 
 pub(crate) struct Gate<A: Adapter> {
     compartment: Arc<Compartment>,
     socket: Weak<Socket<A>>,
     hold: Hold<Arc<dyn Dispatch<A>>, Message>,
+    /// Its work, when that is done on lanes.
+    line: Option<Arc<Line<A>>>,
     state: Mutex<State<A>>,
     noticed: Notify,
 }
@@ -99,6 +105,7 @@ impl<A: Adapter> Gate<A> {
             compartment,
             socket,
             hold: Hold::new(phase),
+            line: watertight::lanes().map(|lanes| Strand::new(lanes, LIMITS)),
             state: Mutex::new(State {
                 spawned: false,
                 disconnect: None,
@@ -128,7 +135,7 @@ impl<A: Adapter> Gate<A> {
         T: 'static,
     {
         let activity = Activity::new(ActivityKind::Event, socket.ns().to_owned(), event.clone());
-        let handler = Scoped::new(handler, Scope::new(Arc::clone(&self.compartment), activity));
+        let handler = Scoped::new(handler, Scope::for_handler(Arc::clone(&self.compartment), activity));
         let handler: Arc<dyn Dispatch<A>> = Arc::new(handler);
         self.hold.register(event.clone(), Arc::clone(&handler));
         socket.on(event, MessageGuard::new(Arc::clone(self), handler));
@@ -145,7 +152,7 @@ impl<A: Adapter> Gate<A> {
         T: 'static,
     {
         let activity = Activity::new(ActivityKind::Fallback, socket.ns().to_owned(), "");
-        let handler = Scoped::new(handler, Scope::new(Arc::clone(&self.compartment), activity));
+        let handler = Scoped::new(handler, Scope::for_handler(Arc::clone(&self.compartment), activity));
         self.hold.register_fallback(Arc::new(handler));
         socket.on_fallback(FallbackGuard(Arc::clone(self)));
     }
@@ -158,18 +165,20 @@ impl<A: Adapter> Gate<A> {
 
     // Events.
 
-    /// Whether an event for `handler` may go to it now; else it is held, or dropped for ever.
-    pub(crate) fn pass(
+    /// An event for `handler`: it goes to it now, or is held, or dropped for ever.
+    pub(crate) fn event(
         &self,
+        socket: Arc<Socket<A>>,
         value: Value,
         ack_id: Option<i64>,
         handler: &Arc<dyn Dispatch<A>>,
-    ) -> Option<(Value, Option<i64>)> {
+    ) {
         if !self.compartment.is_live() {
-            return None;
+            return;
         }
-        let Message { value, ack_id } = self.hold.pass(Message { value, ack_id }, handler)?;
-        Some((value, ack_id))
+        if let Some(message) = self.hold.pass(Message { value, ack_id }, handler) {
+            self.dispatch(handler, socket, message);
+        }
     }
 
     /// An event that nobody was registered for when socketioxide looked.
@@ -179,8 +188,26 @@ impl<A: Adapter> Gate<A> {
         }
         let message = Message { value, ack_id };
         let known = self.hold.unknown(message, |message| message.name(&socket));
-        if let Some((handler, Message { value, ack_id })) = known {
-            handler.dispatch(socket, value, ack_id);
+        if let Some((handler, message)) = known {
+            self.dispatch(&handler, socket, message);
+        }
+    }
+
+    /// Calls the handler, or has a lane do it.
+    fn dispatch(&self, handler: &Arc<dyn Dispatch<A>>, socket: Arc<Socket<A>>, message: Message) {
+        let Some(line) = &self.line else {
+            return handler.dispatch(socket, message.value, message.ack_id);
+        };
+        if line.push(Work::Event(Arc::clone(handler), socket, message)).is_err() {
+            trace::warn!(target: "watertight", "a handler is so far behind its client that an event is dropped");
+        }
+    }
+
+    /// Calls the application after everything of this socket that came before: on a lane, or here and now.
+    pub(crate) fn call(&self, work: impl FnOnce() + Send + 'static) {
+        match &self.line {
+            Some(line) => line.push_anyway(Work::Call(Box::new(work))),
+            None => work(),
         }
     }
 
@@ -190,9 +217,9 @@ impl<A: Adapter> Gate<A> {
             return;
         };
         let name = |message: &mut Message| message.name(&socket);
-        self.hold.deliver(phase, name, |handler, Message { value, ack_id }| {
+        self.hold.deliver(phase, name, |handler, message| {
             if self.compartment.is_live() {
-                handler.dispatch(Arc::clone(&socket), value, ack_id);
+                self.dispatch(&handler, Arc::clone(&socket), message);
             }
         });
     }
@@ -245,6 +272,19 @@ impl<A: Adapter> Gate<A> {
             state.life = Life::Disconnecting;
         }
         first
+    }
+
+    /// As [`call`](Self::call), but never here: who calls may be the recovery thread, which runs nobody's code.
+    pub(crate) fn call_elsewhere(&self, work: impl FnOnce() + Send + 'static) {
+        match &self.line {
+            Some(_) => self.call(work),
+            None => drop(tokio::spawn(async move { work() })),
+        }
+    }
+
+    /// Whether the application has nothing to do or say when the socket has left.
+    pub(crate) fn leaves_silently(&self) -> bool {
+        self.state.lock().disconnect.is_none() && self.line.as_ref().is_none_or(|line| line.is_idle())
     }
 
     /// Takes the application's disconnect handler.

@@ -10,17 +10,18 @@ use std::time::Duration;
 use socketioxide::adapter::Adapter;
 use socketioxide::handler::{FromConnectParts, Value};
 use socketioxide::socket::Socket;
-use watertight::{Activity, ActivityKind, Guarded, NoResponder, Scope, ScopeExt};
+use watertight::{Activity, ActivityKind, Caught, Guarded, NoResponder, Scope};
 
 use super::macros::{all_tuples, extract};
 use super::message::ViaGuard;
+use super::start;
 use crate::gate::Gate;
 use crate::session;
 
 type MiddlewareResult = Result<(), Box<dyn Display + Send>>;
 type MiddlewareFuture<'a> = Pin<Box<dyn Future<Output = MiddlewareResult> + Send + 'a>>;
 
-/// How long a client whose middleware panicked waits for the verdict, at most.
+/// How long a client whose middleware failed waits for the verdict, at most.
 const VERDICT: Duration = Duration::from_millis(500);
 
 /// Runs before a client is let into a namespace: a clonable async closure or function of up to 16 connect
@@ -166,17 +167,12 @@ fn spawn<A: Adapter>(s: &Arc<Socket<A>>, future: impl Future<Output = ()> + Send
     let watched = match &gate {
         Some(gate) => gate.watch_handler(future),
         None => {
-            tokio::spawn(future);
-            return;
+            return start(future);
         }
     };
     match Guarded::in_current_scope(watched, None::<NoResponder>) {
-        Ok(guarded) => {
-            tokio::spawn(guarded);
-        }
-        Err(watched) => {
-            tokio::spawn(watched);
-        }
+        Ok(guarded) => start(guarded),
+        Err(watched) => start(watched),
     }
 }
 
@@ -189,6 +185,28 @@ pub(crate) struct ConnectGuard<H, T> {
 impl<H, T> ConnectGuard<H, T> {
     pub(crate) fn new(handler: H) -> Self {
         Self { handler, _arguments: PhantomData }
+    }
+}
+
+impl<H, T> ConnectGuard<H, T> {
+    /// Calls the middlewares, on a lane when there are any.
+    fn check<'a, A>(
+        &'a self,
+        s: Arc<Socket<A>>,
+        auth: &'a Option<Value>,
+        scope: Scope,
+    ) -> Pin<Box<dyn Future<Output = Result<MiddlewareResult, Caught>> + Send + 'a>>
+    where
+        A: Adapter,
+        H: ConnectHandler<A, T>,
+    {
+        let Some(lanes) = watertight::lanes() else {
+            let work = self.handler.call_middleware(s, auth);
+            return Box::pin(Guarded::new(scope, work, None::<NoResponder>).with_deadline());
+        };
+        let (handler, auth) = (self.handler.clone(), auth.clone());
+        let work = async move { handler.call_middleware(s, &auth).await };
+        Box::pin(lanes.spawn(Guarded::new(scope, work, None::<NoResponder>).with_deadline()))
     }
 }
 
@@ -213,16 +231,16 @@ where
             // Before the client learns that it is connected: nothing it sends from then on is lost.
             let gate = Gate::open(&s, Arc::clone(&compartment));
             let activity = Activity::new(ActivityKind::Middleware, s.ns().to_owned(), "");
-            let work = self.handler.call_middleware(s, auth).scoped(Scope::new(compartment, activity));
+            let work = self.check(s, auth, Scope::for_handler(compartment, activity));
             let refused = tokio::select! {
                 biased;
                 result = work => match result {
                     Ok(Ok(())) => return Ok(()),
                     Ok(Err(refused)) => refused,
-                    // The verdict is on its way, with the incident's id.
+                    // A panic, or too slow. The verdict is on its way, with the incident's id.
                     Err(_caught) => match tokio::time::timeout(VERDICT, gate.noticed()).await {
                         Ok(line) => Box::new(line) as _,
-                        Err(_) => Box::new("panic") as _,
+                        Err(_) => Box::new("error") as _,
                     },
                 },
                 line = gate.noticed() => Box::new(line) as _,
@@ -238,8 +256,11 @@ where
             return;
         }
         let activity = Activity::new(ActivityKind::Connect, s.ns().to_owned(), "");
-        let scope = Scope::new(Arc::clone(gate.compartment()), activity);
-        let _ = watertight::run(scope, None::<NoResponder>, || self.handler.call(s, auth));
-        gate.handler_called();
+        let scope = Scope::for_handler(Arc::clone(gate.compartment()), activity);
+        let (handler, opening) = (self.handler.clone(), Arc::clone(&gate));
+        gate.call(move || {
+            let _ = watertight::run(scope, None::<NoResponder>, || handler.call(s, auth));
+            opening.handler_called();
+        });
     }
 }

@@ -1,20 +1,20 @@
 //! Disconnect handlers and their guard: the clean-up always runs.
 
+use std::convert::Infallible;
 use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
 
 use socketioxide::adapter::Adapter;
 use socketioxide::handler::FromDisconnectParts;
 use socketioxide::socket::{DisconnectReason, Socket};
+use tokio::sync::oneshot;
 use tokio::time::timeout;
-use watertight::{
-    Activity, ActivityKind, Attribution, Fault, NoResponder, Report, Scope, ScopeExt, ensure_installed,
-};
+use watertight::{Activity, ActivityKind, Guarded, NoResponder, Scope, ensure_installed};
 
 use super::macros::{all_tuples, extract};
 use super::message::ViaGuard;
-use crate::gate::{DisconnectFuture, Gate};
+use super::start;
+use crate::gate::Gate;
 
 /// Runs when a client has left a namespace: a clonable async closure or function of up to 16 disconnect
 /// extractors.
@@ -94,32 +94,31 @@ impl<A: Adapter> socketioxide::handler::DisconnectHandler<A, ViaGuard> for Disco
             return;
         }
         let clean_up = CleanUp { gate: Arc::clone(&gate), socket: Some(Arc::clone(&s)), remove: defer };
-        let Some(handler) = gate.take_disconnect() else { return };
-        // Always as a task: who disconnects may be the recovery thread, which runs nobody's code.
-        tokio::spawn(async move {
-            let activity = Activity::new(ActivityKind::Disconnect, s.ns().to_owned(), "");
-            let scope = Scope::new(Arc::clone(gate.compartment()), activity);
-            let called = watertight::run(scope.clone(), None::<NoResponder>, || handler(s, reason));
-            if let Ok(Some(work)) = called {
-                finish(work, scope, clean_up).await;
+        if gate.leaves_silently() {
+            return;
+        }
+        let (ending, ended) = oneshot::channel::<Infallible>();
+        let goodbye = {
+            let gate = Arc::clone(&gate);
+            move || {
+                let Some(handler) = gate.take_disconnect() else { return };
+                let activity = Activity::new(ActivityKind::Disconnect, s.ns().to_owned(), "");
+                let scope = Scope::for_handler(Arc::clone(gate.compartment()), activity);
+                let called = watertight::run(scope.clone(), None::<NoResponder>, || handler(s, reason));
+                if let Ok(Some(work)) = called {
+                    let work = Guarded::new(scope, work, None::<NoResponder>).with_deadline();
+                    start(async move {
+                        let _reported = work.await;
+                        drop(ending);
+                    });
+                }
             }
+        };
+        gate.call_elsewhere(goodbye);
+        // Apart from that, so that nothing can hold it up.
+        tokio::spawn(async move {
+            let _ended_or_late = timeout(ensure_installed().disconnect_cleanup(), ended).await;
+            drop(clean_up);
         });
     }
-}
-
-/// Runs the handler. Cleans up when it is done, or does not get done.
-async fn finish<A: Adapter>(work: DisconnectFuture, scope: Scope, clean_up: CleanUp<A>) {
-    let watertight = ensure_installed();
-    let mut work = pin!(work.scoped(scope.clone()));
-    let (early, deadline) = (watertight.disconnect_cleanup(), watertight.disconnect_deadline());
-    let done = timeout(early.min(deadline), &mut work).await.is_ok();
-    drop(clean_up);
-    if done || timeout(deadline.saturating_sub(early), work).await.is_ok() {
-        return;
-    }
-    let message = format!("the disconnect handler was still running after {deadline:?} and was cancelled");
-    let compartment = Some(Arc::clone(scope.compartment()));
-    let activity = Some(scope.activity().clone());
-    let report = Report::new(Fault::Deadline, Attribution::Exact, compartment, activity, message);
-    watertight::submit(Box::new(report));
 }

@@ -11,6 +11,7 @@ use socketioxide::socket::Socket;
 use watertight::{Guarded, Notice, Scope};
 
 use super::macros::extract;
+use super::start;
 use crate::gate::Gate;
 
 /// A handler of an event: a clonable async closure or function of up to 16 extractors, the last of which may
@@ -62,13 +63,9 @@ impl<A: Adapter> AckError<A> {
 /// Spawns a handler's future in the scope that the guard around the call has entered.
 fn spawn<A: Adapter>(future: impl Future<Output = ()> + Send + 'static, ack: Option<AckError<A>>) {
     match Guarded::in_current_scope(future, AckError::responder(ack)) {
-        Ok(guarded) => {
-            tokio::spawn(guarded);
-        }
+        Ok(guarded) => start(guarded),
         // Called by somebody else than a guard: as socketioxide does.
-        Err(future) => {
-            tokio::spawn(future);
-        }
+        Err(future) => start(future),
     }
 }
 
@@ -172,9 +169,7 @@ pub(crate) enum ViaGuard {}
 
 impl<A: Adapter> socketioxide::handler::MessageHandler<A, ViaGuard> for MessageGuard<A> {
     fn call(&self, s: Arc<Socket<A>>, v: Value, ack_id: Option<i64>) {
-        if let Some((v, ack_id)) = self.gate.pass(v, ack_id, &self.handler) {
-            self.handler.dispatch(s, v, ack_id);
-        }
+        self.gate.event(s, v, ack_id, &self.handler);
     }
 }
 

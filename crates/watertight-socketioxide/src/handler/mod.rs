@@ -3,6 +3,8 @@
 //! The traits have socketioxide's names and, but for [`DisconnectHandler`], its signatures, so code that implements
 //! or calls them only changes its imports. The extractor traits are socketioxide's own.
 
+use std::future::Future;
+
 pub(crate) mod connect;
 pub(crate) mod disconnect;
 mod macros;
@@ -14,3 +16,15 @@ pub use message::MessageHandler;
 pub use socketioxide::handler::{
     FromConnectParts, FromDisconnectParts, FromMessage, FromMessageParts, Value,
 };
+
+/// Runs a handler's future: on the lanes when there are any, else on the server's runtime.
+fn start<F>(future: F)
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    match watertight::lanes() {
+        Some(lanes) => lanes.spawn(future).detach(),
+        None => drop(tokio::spawn(future)),
+    }
+}

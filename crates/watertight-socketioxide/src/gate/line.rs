@@ -1,0 +1,40 @@
+//! What waits for a lane thread: the events of one socket in one namespace, and its connect and disconnect handlers.
+
+use std::sync::Arc;
+
+use socketioxide::adapter::Adapter;
+use socketioxide::socket::Socket;
+use watertight::{Job, Strand, StrandLimits};
+
+use super::Message;
+use crate::handler::message::Dispatch;
+
+/// How much of one socket may wait while a handler of it blocks: as much as a client can send in the two seconds until
+/// it is sealed for that, if it does not flood.
+pub(super) const LIMITS: StrandLimits = StrandLimits { jobs: 8 * 1024, weight: 8 * 1024 * 1024 };
+
+/// The work of one socket, in order.
+pub(super) type Line<A> = Strand<Work<A>>;
+
+pub(super) enum Work<A: Adapter> {
+    Event(Arc<dyn Dispatch<A>>, Arc<Socket<A>>, Message),
+    Call(Box<dyn FnOnce() + Send>),
+}
+
+impl<A: Adapter> Job for Work<A> {
+    fn run(self) {
+        match self {
+            Self::Event(handler, socket, Message { value, ack_id }) => {
+                handler.dispatch(socket, value, ack_id)
+            }
+            Self::Call(call) => call(),
+        }
+    }
+
+    fn weight(&self) -> usize {
+        match self {
+            Self::Event(_, _, message) => super::Size::size(message),
+            Self::Call(_) => 0,
+        }
+    }
+}
