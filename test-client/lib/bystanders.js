@@ -97,6 +97,11 @@ class Bystanders {
     assert.deepEqual(this.all.flatMap(({ problems }) => problems), []);
   }
 
+  /** Forgets how long echoes have taken so far. */
+  forget() {
+    for (const bystander of this.all) bystander.worstMs = 0;
+  }
+
   /** The longest that an echo has taken so far, in milliseconds. */
   worstMs() {
     return Math.max(...this.all.map(({ worstMs }) => worstMs));

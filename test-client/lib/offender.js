@@ -59,7 +59,7 @@ class Offender {
    * Fires a fault and waits until the connection has sunk: told first, then closed, once. Returns the incident (or
    * undefined where it may go untold), the times in milliseconds, and the answers still awaited.
    */
-  async sinks(fire, { mayBeUntold = false, ms = 3000 } = {}) {
+  async sinks(fire, { mayBeUntold = false, ms = 3000, code = 'panic' } = {}) {
     const from = this.heard.length;
     const started = performance.now();
     const answers = fire(this.socket);
@@ -71,16 +71,16 @@ class Offender {
     assert.ok(told.at <= closed.at, 'told after the end');
     assert.equal(this.incidents.length, 1, 'told more than once');
     assert.equal(this.incidents[0].length, 1, 'the incident has one argument');
-    checkIncident(told.data);
+    checkIncident(told.data, { code });
     return { incident: told.data, toldMs: told.at - started, closedMs: closed.at - started, answers };
   }
 }
 
 /** The fields of an incident as a client gets it. */
-function checkIncident(incident, { details = false } = {}) {
+function checkIncident(incident, { details = false, code = 'panic' } = {}) {
   assert.deepEqual(Object.keys(incident).sort(), ['code', 'id', 'message', 'retry', 'retryAfterMs']);
   assert.match(incident.id, ULID);
-  assert.equal(incident.code, 'panic');
+  assert.equal(incident.code, code);
   assert.equal(incident.retry, true);
   assert.ok(Number.isInteger(incident.retryAfterMs) && incident.retryAfterMs >= 0, `${incident.retryAfterMs}`);
   assert.ok(typeof incident.message === 'string' && incident.message.length > 0);

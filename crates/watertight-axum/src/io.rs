@@ -36,9 +36,34 @@ struct State<IO> {
     open: Option<Open<IO>>,
     /// Reads answer "end of file" from now on, so that the transport's own code ends the connection.
     ended: bool,
+    /// What was read to see whether somebody else reads.
+    unread: Option<Unread>,
     reader: Option<Waker>,
     writer: Option<Waker>,
     watch: Option<Watch>,
+}
+
+/// Bytes that came while nobody read: the next read gets them.
+struct Unread {
+    bytes: Vec<u8>,
+    /// Up to here they have been read.
+    read: usize,
+    /// What the read after them answers.
+    then: Option<io::Result<()>>,
+}
+
+impl Unread {
+    /// `None` when nothing is left.
+    fn take(&mut self, buf: &mut ReadBuf<'_>) -> Option<io::Result<()>> {
+        let left = &self.bytes[self.read..];
+        if left.is_empty() {
+            return self.then.take();
+        }
+        let length = left.len().min(buf.remaining());
+        buf.put_slice(&left[..length]);
+        self.read += length;
+        Some(Ok(()))
+    }
 }
 
 struct Open<IO> {
@@ -54,6 +79,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> GuardedIo<IO> {
             state: Mutex::new(State {
                 open: Some(Open { io, tasks: TransportTasks::new() }),
                 ended: false,
+                unread: None,
                 reader: None,
                 writer: None,
                 watch: None,
@@ -150,6 +176,29 @@ impl<IO: AsyncRead + Unpin + Send + 'static> Seal for Shared<IO> {
         Some(state.open.is_none() || state.watch.as_ref().is_some_and(|watch| watch.flushed() >= copies))
     }
 
+    fn unread(&self) -> bool {
+        let mut state = self.state.lock();
+        let State { open, ended, unread, reader, .. } = &mut *state;
+        let (Some(Open { io, .. }), false) = (open, *ended) else { return false };
+        if unread.is_some() {
+            return true;
+        }
+        // Nobody waits for bytes: whoever reads is at work, or has not begun.
+        let Some(waker) = reader.clone() else { return false };
+        let mut bytes = [0; 1024];
+        let mut buf = ReadBuf::new(&mut bytes);
+        // With the reader's own waker, so that it is woken when something comes, as before.
+        let read = Pin::new(io).poll_read(&mut Context::from_waker(&waker), &mut buf);
+        if let Poll::Ready(result) = read {
+            let bytes = buf.filled().to_vec();
+            let then = (result.is_err() || bytes.is_empty()).then_some(result);
+            *unread = Some(Unread { bytes, read: 0, then });
+            drop(state);
+            waker.wake();
+        }
+        false
+    }
+
     fn close(&self, mode: CloseMode) {
         match mode {
             CloseMode::Polite => {
@@ -177,7 +226,7 @@ impl<IO: AsyncRead + Unpin + Send + 'static> Seal for Shared<IO> {
 impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncRead for GuardedIo<IO> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let mut state = self.shared.state.lock();
-        let State { open, ended, reader, .. } = &mut *state;
+        let State { open, ended, reader, unread, .. } = &mut *state;
         if *ended {
             return Poll::Ready(if open.is_some() { Ok(()) } else { Err(closed()) });
         }
@@ -185,6 +234,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncRead for GuardedI
             return Poll::Ready(Err(closed()));
         };
         tasks.note(&self.shared.transport);
+        if let Some(waiting) = unread {
+            if let Some(read) = waiting.take(buf) {
+                return Poll::Ready(read);
+            }
+            *unread = None;
+        }
         let polled = Pin::new(io).poll_read(cx, buf);
         if polled.is_pending() {
             keep(reader, cx);

@@ -78,6 +78,11 @@ impl Board {
         None
     }
 
+    /// Whether some thread works for this compartment right now.
+    pub(crate) fn works_for(&self, compartment: u64) -> bool {
+        self.slots().iter().any(|slot| slot.read().is_some_and(|(entry, _)| entry.compartment == compartment))
+    }
+
     /// The slots that have ever been used, each at an index that it keeps.
     pub(crate) fn slots(&self) -> &[Slot] {
         &self.slots[..self.used.load(Ordering::Acquire)]

@@ -10,6 +10,7 @@ use std::time::Instant;
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
+use tokio::task::JoinHandle;
 
 use crate::guard::quietly;
 use crate::identity::Identity;
@@ -207,6 +208,16 @@ impl Compartment {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.left() == 0
+    }
+
+    /// Whether bytes of its client are waiting that nobody reads.
+    pub(crate) fn is_unread(&self) -> bool {
+        self.parts().iter().any(|part| quietly(|| part.is_transport() && part.unread()).unwrap_or(false))
+    }
+
+    /// A task on its server's runtime that is done as soon as that runtime gets to it; `None` when there is none.
+    pub(crate) fn ask_runtime(&self) -> Option<JoinHandle<()>> {
+        self.runtime.as_ref().map(|runtime| runtime.spawn(async {}))
     }
 
     /// Whether its client still uses some part of it.

@@ -124,6 +124,12 @@ pub trait Seal: Any + Send + Sync {
         None
     }
 
+    /// Whether bytes are waiting here that nobody reads, although whoever should has been told of them at an earlier
+    /// call. Asked now and then of a part that [is a transport](Self::is_transport).
+    fn unread(&self) -> bool {
+        false
+    }
+
     /// Leaves every room and namespace. May be called again until [`is_gone`](Self::is_gone).
     fn leave(&self, _mode: SealMode) {}
 

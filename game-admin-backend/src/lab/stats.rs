@@ -25,6 +25,8 @@ struct Stats {
     tasks: usize,
     /// Panics since the start.
     panics: u64,
+    /// Handlers that hold their thread right now.
+    stalls: usize,
     /// All namespaces.
     ns: BTreeMap<String, Namespace>,
 }
@@ -54,7 +56,8 @@ async fn stats(io: &SocketIo) -> Stats {
             rooms.insert(name.into_owned(), sockets);
         }
     }
-    let process = watertight::ensure_installed().stats();
+    let watertight = watertight::ensure_installed();
+    let process = watertight.stats();
     Stats {
         sockets: ns.get(NAMESPACE).map_or(0, |lab| lab.sockets),
         rooms,
@@ -62,6 +65,7 @@ async fn stats(io: &SocketIo) -> Stats {
         connections: process.connections,
         tasks: process.tasks,
         panics: process.panics,
+        stalls: watertight.stalls().len(),
         ns,
     }
 }

@@ -26,6 +26,8 @@ pub enum Fault {
     Deadline,
     /// Work did not return to its executor in time: it holds a thread.
     Stall,
+    /// Bytes of the client are waiting and nobody reads them: the transport's own code is stuck.
+    Deaf,
 }
 
 impl Fault {
@@ -36,6 +38,7 @@ impl Fault {
             Self::Panic => "panic",
             Self::Deadline => "deadline",
             Self::Stall => "stall",
+            Self::Deaf => "deaf",
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The recovery: a thread of its own with its own runtime, so that it works while the server's is wedged.
 
+mod deaf;
 mod seal;
 mod storm;
 
@@ -11,6 +12,7 @@ use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
+use self::deaf::Listening;
 use self::seal::{Sealing, Telling};
 use self::storm::Storms;
 use crate::compartment::Compartment;
@@ -41,6 +43,7 @@ struct Recovery {
     lost_told: u64,
     /// Compartments that were orphans at the last sweep.
     orphans: HashSet<u64>,
+    listening: Listening,
 }
 
 /// What a seal is told to the sinks as.
@@ -61,13 +64,22 @@ struct RecoveryMode {
 impl Recovery {
     fn new(inner: Arc<Inner>) -> Self {
         let storms = Storms::new(inner.settings.storm_limit);
-        Self { inner, storms, mode: None, lost_told: 0, orphans: HashSet::new() }
+        Self {
+            inner,
+            storms,
+            mode: None,
+            lost_told: 0,
+            orphans: HashSet::new(),
+            listening: Listening::default(),
+        }
     }
 
     async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
         let inner = Arc::clone(&self.inner);
         let mut sweep = tokio::time::interval(inner.settings.sweep_interval);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut listen = tokio::time::interval(deaf::LOOK);
+        listen.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 // Each step calls code of others guarded. Should this file itself panic, that costs one step: without
@@ -83,6 +95,10 @@ impl Recovery {
                     Some(Command::StallEnded(stall)) => self.tell_sinks(&Event::StallEnded(&stall)),
                     None => return,
                 },
+                _ = listen.tick() => {
+                    // Looking reads, and a reader that has read its share would see nothing more.
+                    tokio::task::unconstrained(async { quietly(|| self.listen()) }).await;
+                }
                 _ = sweep.tick() => {
                     quietly(|| self.sweep());
                 }
@@ -271,6 +287,13 @@ impl Recovery {
             self.mode = None;
             self.inner.recovering.store(false, Ordering::Relaxed);
             self.tell_sinks(&Event::RecoveryEnded { incidents });
+        }
+    }
+
+    /// Finds connections that nobody reads.
+    fn listen(&mut self) {
+        for report in self.listening.look(Instant::now(), self.mode.is_some()) {
+            self.handle(report);
         }
     }
 
