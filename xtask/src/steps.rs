@@ -21,7 +21,7 @@ pub(crate) enum Step {
     Clippy,
     /// Every Rust test, with the examples in the docs.
     Test,
-    /// The loom models of the core: every order in which its atomics can be seen.
+    /// The loom models: every order in which threads can see what they share.
     Loom,
     /// The docs, with warnings denied.
     Doc,
@@ -158,11 +158,13 @@ fn chosen(only: &[Step]) -> Vec<Step> {
     steps
 }
 
-/// Loom replaces the atomics of the core at compile time, so it has a build folder of its own: in the shared one,
+/// Loom replaces atomics and locks at compile time, so it has a build folder of its own: in the shared one,
 /// its flag would rebuild everything each time.
 fn loom() -> Command {
     let flags = env::var("RUSTFLAGS").unwrap_or_default();
-    let mut command = cargo(["test", "--package", "watertight", "--release", "--lib", "loom"]);
+    let packages = ["--package", "watertight", "--package", "watertight-socketioxide"];
+    let mut command = cargo(["test", "--release", "--lib"]);
+    command.args(packages).arg("loom");
     command.env("RUSTFLAGS", format!("{flags} --cfg watertight_loom").trim());
     command.env("CARGO_TARGET_DIR", target_dir().join("loom"));
     if env::var_os("LOOM_MAX_PREEMPTIONS").is_none() {

@@ -51,6 +51,7 @@ mod io;
 pub mod layer;
 pub mod service;
 mod session;
+mod sync;
 
 pub use builder::{ParserChoice, SocketIoBuilder};
 pub use io::SocketIo;

@@ -3,9 +3,8 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::mem;
-use std::sync::atomic::{AtomicU8, Ordering};
 
-use parking_lot::Mutex;
+use crate::sync::{AtomicU8, Mutex, Ordering};
 
 /// How many early events are held for one socket: twice what a client's send buffer usually holds.
 const MAX_EARLY: usize = 256;
@@ -64,13 +63,8 @@ struct Early<H, E> {
 
 impl<H: Clone, E: Size> Hold<H, E> {
     pub(super) fn new(phase: Phase) -> Self {
-        let waiting = Waiting {
-            early: VecDeque::new(),
-            bytes: 0,
-            delivering: false,
-            again: false,
-            next: Phase::Holding,
-        };
+        let waiting =
+            Waiting { early: VecDeque::new(), bytes: 0, delivering: false, again: false, next: phase };
         Self {
             phase: AtomicU8::new(phase as u8),
             state: Mutex::new(State {
@@ -89,16 +83,32 @@ impl<H: Clone, E: Size> Hold<H, E> {
         }
     }
 
-    pub(super) fn register(&self, event: Cow<'static, str>, handler: H) {
-        let handlers = &mut self.state.lock().handlers;
-        match handlers.iter_mut().find(|(registered, _)| *registered == event) {
+    /// Registers a handler. `true`: what has waited for it is to be [delivered](Self::deliver) by the caller, once
+    /// socketioxide knows the handler too. Newcomers wait until then.
+    #[must_use]
+    pub(super) fn register(&self, event: Cow<'static, str>, handler: H) -> bool {
+        let mut state = self.state.lock();
+        match state.handlers.iter_mut().find(|(registered, _)| *registered == event) {
             Some((_, registered)) => *registered = handler,
-            None => handlers.push((event, handler)),
+            None => state.handlers.push((event, handler)),
         }
+        self.wanted(&mut state)
     }
 
-    pub(super) fn register_fallback(&self, handler: H) {
-        self.state.lock().fallback = Some(handler);
+    /// Registers the handler of all other events. As [`register`](Self::register).
+    #[must_use]
+    pub(super) fn register_fallback(&self, handler: H) -> bool {
+        let mut state = self.state.lock();
+        state.fallback = Some(handler);
+        self.wanted(&mut state)
+    }
+
+    /// Under the lock under which something was registered: whether events may wait for just that.
+    fn wanted(&self, state: &mut State<H, E>) -> bool {
+        match &mut state.waiting {
+            Some(waiting) if waiting.delivering || self.phase() == Phase::Late => waiting.begin(),
+            _ => false,
+        }
     }
 
     /// Whether an event for `handler` may go to it now; else it is held.
@@ -138,30 +148,30 @@ impl<H: Clone, E: Size> Hold<H, E> {
         None
     }
 
-    /// Delivers the events that wait and can be delivered, in the order they came, and then goes on to `phase`.
-    pub(super) fn deliver(
-        &self,
-        phase: Phase,
-        name: impl Fn(&mut E) -> Option<String>,
-        dispatch: impl Fn(H, E),
-    ) {
-        if !self.begin(phase) {
-            return;
-        }
+    /// Goes on to `phase` as soon as what can be delivered is. `true`: that is to be done by the caller.
+    #[must_use]
+    pub(super) fn advance(&self, phase: Phase) -> bool {
+        let mut state = self.state.lock();
+        let Some(waiting) = &mut state.waiting else { return false };
+        waiting.next = waiting.next.max(phase);
+        waiting.begin()
+    }
+
+    /// Delivers the events that wait and can be delivered, in the order they came. For whom was told to.
+    pub(super) fn deliver(&self, name: impl Fn(&mut E) -> Option<String>, dispatch: impl Fn(H, E)) {
         let mut passed_over = 0;
         loop {
             let taken = {
                 let mut state = self.state.lock();
                 let State { waiting: hold, handlers, fallback } = &mut *state;
                 let Some(waiting) = hold else { return };
+                // There is a handler for what has been passed over, perhaps.
+                if mem::take(&mut waiting.again) {
+                    passed_over = 0;
+                }
                 match waiting.take(passed_over, handlers, fallback.as_ref(), &name) {
                     Taken::Event(handler, event) => Some((handler, event)),
                     Taken::Stays => None,
-                    // A handler was registered for what has been passed over.
-                    Taken::Nothing if mem::take(&mut waiting.again) => {
-                        passed_over = 0;
-                        continue;
-                    }
                     Taken::Nothing => {
                         // Under the lock that newcomers wait for: none of them can overtake.
                         waiting.delivering = false;
@@ -181,21 +191,12 @@ impl<H: Clone, E: Size> Hold<H, E> {
         }
     }
 
-    /// Begins to deliver. `false` when somebody does already, who then goes on for this caller too: one at a time,
-    /// or the order is lost.
-    fn begin(&self, phase: Phase) -> bool {
-        let mut state = self.state.lock();
-        let Some(waiting) = &mut state.waiting else { return false };
-        waiting.next = waiting.next.max(phase);
-        let begins = !mem::replace(&mut waiting.delivering, true);
-        waiting.again |= !begins;
-        begins
-    }
-
     /// The socket has been disconnected: nothing waits any more.
     pub(super) fn give_up(&self) {
+        let mut state = self.state.lock();
+        state.waiting = None;
+        // Under the lock, or who is delivering would set it back.
         self.phase.store(Phase::Open as u8, Ordering::Release);
-        self.state.lock().waiting = None;
     }
 
     /// The socket is gone: forgets everything.
@@ -214,6 +215,14 @@ enum Taken<H, E> {
 }
 
 impl<H: Clone, E: Size> Waiting<H, E> {
+    /// Begins to deliver. `false` when somebody does already, who then looks again: one at a time, or the order is
+    /// lost.
+    fn begin(&mut self) -> bool {
+        let begins = !mem::replace(&mut self.delivering, true);
+        self.again |= !begins;
+        begins
+    }
+
     fn push(&mut self, early: Early<H, E>) {
         let size = early.event.size();
         if self.early.len() >= MAX_EARLY || self.bytes + size > MAX_EARLY_BYTES {

@@ -2,6 +2,8 @@
 //! and is how the socket is sealed.
 
 mod hold;
+#[cfg(all(test, watertight_loom))]
+mod hold_models;
 mod line;
 
 use std::borrow::Cow;
@@ -137,11 +139,11 @@ impl<A: Adapter> Gate<A> {
         let activity = Activity::new(ActivityKind::Event, socket.ns().to_owned(), event.clone());
         let handler = Scoped::new(handler, Scope::for_handler(Arc::clone(&self.compartment), activity));
         let handler: Arc<dyn Dispatch<A>> = Arc::new(handler);
-        self.hold.register(event.clone(), Arc::clone(&handler));
+        let delivers = self.hold.register(event.clone(), Arc::clone(&handler));
         socket.on(event, MessageGuard::new(Arc::clone(self), handler));
         // Registered late: what came for it already has waited for this.
-        if self.hold.phase() == Phase::Late {
-            self.deliver(Phase::Late);
+        if delivers {
+            self.deliver();
         }
     }
 
@@ -153,8 +155,11 @@ impl<A: Adapter> Gate<A> {
     {
         let activity = Activity::new(ActivityKind::Fallback, socket.ns().to_owned(), "");
         let handler = Scoped::new(handler, Scope::for_handler(Arc::clone(&self.compartment), activity));
-        self.hold.register_fallback(Arc::new(handler));
+        let delivers = self.hold.register_fallback(Arc::new(handler));
         socket.on_fallback(FallbackGuard(Arc::clone(self)));
+        if delivers {
+            self.deliver();
+        }
     }
 
     /// Registers what runs when the socket has left.
@@ -212,12 +217,18 @@ impl<A: Adapter> Gate<A> {
     }
 
     /// Delivers the events that wait and can be delivered, and then goes on to `phase`.
-    fn deliver(&self, phase: Phase) {
+    fn advance(&self, phase: Phase) {
+        if self.hold.advance(phase) {
+            self.deliver();
+        }
+    }
+
+    fn deliver(&self) {
         let Some(socket) = self.socket.upgrade() else {
             return;
         };
         let name = |message: &mut Message| message.name(&socket);
-        self.hold.deliver(phase, name, |handler, message| {
+        self.hold.deliver(name, |handler, message| {
             if self.compartment.is_live() {
                 self.dispatch(&handler, Arc::clone(&socket), message);
             }
@@ -249,7 +260,7 @@ impl<A: Adapter> Gate<A> {
     pub(crate) fn handler_called(&self) {
         let spawned = self.state.lock().spawned;
         if !spawned {
-            self.deliver(Phase::Open);
+            self.advance(Phase::Open);
         }
     }
 
@@ -400,7 +411,7 @@ impl<A: Adapter, F: Future> Future for Watched<A, F> {
         let polled = this.future.poll(cx);
         if polled.is_pending() && !mem::replace(&mut this.progress.paused, true) {
             // By now it has registered its events, unless it does so late.
-            this.progress.gate.deliver(Phase::Late);
+            this.progress.gate.advance(Phase::Late);
         }
         polled
     }
@@ -408,6 +419,6 @@ impl<A: Adapter, F: Future> Future for Watched<A, F> {
 
 impl<A: Adapter> Drop for Progress<A> {
     fn drop(&mut self) {
-        self.gate.deliver(Phase::Open);
+        self.gate.advance(Phase::Open);
     }
 }

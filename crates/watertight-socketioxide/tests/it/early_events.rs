@@ -71,6 +71,30 @@ async fn they_come_in_order_whenever_the_handler_registers() {
     assert_eq!(numbers, (0..40).collect::<Vec<_>>());
 }
 
+/// A connect handler that goes on for long registers a fallback late: what has waited goes there, and not only when
+/// the handler ends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_late_fallback_gets_what_has_waited() {
+    let go = Arc::new(Semaphore::new(0));
+    let step = Arc::clone(&go);
+    let (server, _io) = serve(|io| {
+        io.ns("/late", async move |socket: SocketRef| {
+            socket.on("known", async |ack: AckSender| ack.send("known").unwrap());
+            go.acquire().await.unwrap().forget();
+            socket.on_fallback(async |ack: AckSender| ack.send("fallback").unwrap());
+            std::future::pending::<()>().await;
+        });
+    })
+    .await;
+    let mut client = Client::join(server, "/late").await;
+    let early = client.emit_with_ack("/late", "unknown", Value::Null).await;
+    // Events are read in order, so the early one waits by now.
+    assert_eq!(client.ask("/late", "known", Value::Null).await, Value::from("known"));
+    step.add_permits(1);
+    let answer = client.until(|packet| matches!(packet, Packet::Ack { id, .. } if *id == early)).await;
+    assert_eq!(answer.data(), &Value::from("fallback"));
+}
+
 /// A client that fills the hold cannot make it grow: what is over the bound is dropped, the socket works on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_hold_is_bounded() {
