@@ -205,6 +205,8 @@ async fn who_comes_back_is_not_cleaned_up_with_who_left() {
     })
     .await;
     let mut client = Client::join(server, "/again").await;
+    // By then its disconnect handler is registered.
+    assert_eq!(client.ask("/again", "echo", Value::from(0)).await, Value::from(0));
     client.send("41/again,".into()).await;
     client.send("41/again,".into()).await;
     // Until the former self is cleaned up socketioxide ignores the wish to join; then it is heard.

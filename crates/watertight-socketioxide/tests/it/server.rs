@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
-use watertight::{CaptureSink, Incident, PreviousHook, Registry, StandardPolicy, Watertight};
+use watertight::{CaptureSink, Incident, LaneSettings, PreviousHook, Registry, StandardPolicy, Watertight};
 use watertight_faults::PANIC_TEXT;
 use watertight_socketioxide::adapter::LocalAdapter;
 use watertight_socketioxide::extract::{AckSender, Data, SocketRef};
@@ -20,7 +20,12 @@ pub(crate) fn sink() -> &'static CaptureSink {
         let sink = CaptureSink::new();
         print_failures_only();
         let policy = StandardPolicy::new().fail_event("/fail", "boom").fail_event_limit(2);
-        Watertight::builder()
+        let mut builder = Watertight::builder();
+        // These tests are compiled twice: see `tests/lanes`.
+        if env!("CARGO_CRATE_NAME") == "lanes" {
+            builder = builder.lanes(LaneSettings::new().threads(2));
+        }
+        builder
             .sink(sink.clone())
             .policy(policy)
             .previous_hook(PreviousHook::Chain)
