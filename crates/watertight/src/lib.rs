@@ -39,6 +39,7 @@
 #![forbid(unsafe_code)]
 
 mod activity;
+mod bounds;
 mod compartment;
 mod error;
 mod fault;
@@ -48,8 +49,11 @@ mod identity;
 mod incident;
 mod inner;
 mod install;
+mod ledger;
 mod mailbox;
+mod moment;
 mod policy;
+mod quarantine;
 mod recovery;
 mod registry;
 mod scope;
@@ -61,14 +65,17 @@ mod sync;
 mod transport;
 
 pub use activity::{Activity, ActivityKind};
+pub use bounds::SettingError;
 pub use compartment::Compartment;
 pub use error::InstallError;
 pub use fault::{Attribution, Component, Fault, Location, Outcome, Report};
 pub use guard::{Caught, Guarded, NoResponder, quietly, run};
-pub use identity::Identity;
+pub use identity::{Identity, ParseNetworkError, TrustedProxies};
 pub use incident::{Incident, IncidentId, Offender, ParseIncidentIdError};
 pub use install::{Builder, Stats, Watertight, ensure_installed, installed, submit};
+pub use moment::Moment;
 pub use policy::{Case, Policy, StandardPolicy, Verdict};
+pub use quarantine::{AllowEntry, Entry, Held, Quarantine, QuarantineSettings, Strike};
 pub use registry::{Lease, Registry};
 pub use scope::{Entered, Scope, ScopeExt, spawn};
 pub use seal::{CloseMode, Notice, Seal, SealMode, Told};
