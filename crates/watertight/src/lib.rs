@@ -61,6 +61,7 @@ mod seal;
 mod settings;
 mod sink;
 mod state;
+mod store;
 mod sync;
 mod transport;
 
@@ -84,4 +85,5 @@ pub use settings::PreviousHook;
 pub use sink::CaptureSink;
 pub use sink::{BroadcastSink, Event, RingSink, Sink, TracingSink};
 pub use state::State;
+pub use store::{MemoryStore, Store};
 pub use transport::{Connection, ServerId, Transport, TransportTasks};
