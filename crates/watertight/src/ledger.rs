@@ -58,6 +58,11 @@ impl<K: Hash + Eq, V> Ledger<K, V> {
         self.records.get(key).map(|slot| &slot.value)
     }
 
+    /// The record of `key`, to change what does not bear on its rank.
+    pub(crate) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+        self.records.get_mut(key).map(|slot| &mut slot.value)
+    }
+
     /// The records in force, the one that ends soonest first.
     pub(crate) fn in_force(&self) -> impl Iterator<Item = (&K, &V)> {
         self.active.values().filter_map(|key| Some((&**key, self.get(key)?)))

@@ -40,6 +40,7 @@
 
 mod activity;
 mod bounds;
+mod breaker;
 mod compartment;
 mod error;
 mod fault;
@@ -67,6 +68,7 @@ mod transport;
 
 pub use activity::{Activity, ActivityKind};
 pub use bounds::SettingError;
+pub use breaker::{Admission, BreakerPhase, BreakerSettings, BreakerState, Breakers, Probe, Tripped};
 pub use compartment::Compartment;
 pub use error::InstallError;
 pub use fault::{Attribution, Component, Fault, Location, Outcome, Report};
