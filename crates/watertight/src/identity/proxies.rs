@@ -136,6 +136,14 @@ mod tests {
     }
 
     #[test]
+    fn a_proxy_is_known_over_ipv6() {
+        let trusted = TrustedProxies::new(["10.0.0.0/8"]).expect("a network");
+        let contains = |text: &str| trusted.contains(text.parse().expect("an address"));
+        assert!(contains("10.1.2.3") && contains("::ffff:10.1.2.3"));
+        assert!(!contains("11.1.2.3") && !contains("::ffff:11.1.2.3"));
+    }
+
+    #[test]
     fn settings_are_a_list_of_texts() {
         let proxies: TrustedProxies =
             serde_json::from_str(r#"["127.0.0.1","10.1.0.0/8"]"#).expect("networks");
