@@ -278,7 +278,7 @@ fn of_two_faults_at_once_one_quarantines() {
     assert_eq!(Some(second), first);
 }
 
-/// The time is a hundred times what it takes; a search through all records would take longer.
+/// The bound on the time leaves room for a busy machine, and none for a search through all records.
 #[test]
 fn a_million_identities_stay_within_the_capacity() {
     let identities = if cfg!(debug_assertions) { 100_000 } else { 1_000_000 };
