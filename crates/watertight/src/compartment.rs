@@ -110,10 +110,11 @@ impl Compartment {
         self.server
     }
 
-    /// Who it is: what the application said with [`identify`](Self::identify), else its address.
+    /// Who it is: what the application said with [`identify`](Self::identify), else its address as
+    /// [`Identity::of_address`] has it.
     #[must_use]
     pub fn identity(&self) -> Option<Identity> {
-        self.identity.lock().clone().or_else(|| self.peer().map(|peer| Identity::Address(peer.ip())))
+        self.identity.lock().clone().or_else(|| self.peer().map(|peer| Identity::of_address(peer.ip())))
     }
 
     /// Says who it is, in the application's own words (`user:42`).

@@ -1,0 +1,45 @@
+//! One moment on two clocks.
+
+use std::time::{Duration, Instant, SystemTime};
+
+/// A moment as both clocks have it: the steady one, which nothing sets back and by which waits are
+/// measured, and the calendar's, which people read and which a restart survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// By the steady clock.
+    pub instant: Instant,
+    /// By the calendar.
+    pub time: SystemTime,
+}
+
+impl Moment {
+    /// This moment.
+    #[must_use]
+    pub fn now() -> Self {
+        Self { instant: Instant::now(), time: SystemTime::now() }
+    }
+
+    /// The moment `after` this one. What lies beyond the end of either clock is this moment; the longest
+    /// duration in the settings is far from it.
+    #[must_use]
+    pub fn after(self, after: Duration) -> Self {
+        let later = |moment: Self| {
+            Some(Self { instant: moment.instant.checked_add(after)?, time: moment.time.checked_add(after)? })
+        };
+        later(self).unwrap_or(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_clocks_go_on_together() {
+        let now = Moment::now();
+        let later = now.after(Duration::from_secs(3));
+        assert_eq!(later.instant - now.instant, Duration::from_secs(3));
+        assert_eq!(later.time, now.time + Duration::from_secs(3));
+        assert_eq!(now.after(Duration::MAX), now);
+    }
+}
