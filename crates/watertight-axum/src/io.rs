@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker, ready};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -40,6 +41,8 @@ struct State<IO> {
     unread: Option<Unread>,
     reader: Option<Waker>,
     writer: Option<Waker>,
+    /// Since when the client has taken nothing of what is written.
+    not_taken: Option<Instant>,
     watch: Option<Watch>,
 }
 
@@ -82,6 +85,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> GuardedIo<IO> {
                 unread: None,
                 reader: None,
                 writer: None,
+                not_taken: None,
                 watch: None,
             }),
         };
@@ -168,6 +172,12 @@ impl<IO: AsyncRead + Unpin + Send + 'static> Seal for Shared<IO> {
 
     fn watch(&self, notice: &Notice) {
         self.state.lock().watch = Some(Watch::new(notice.id));
+    }
+
+    fn not_taken(&self) -> Option<Duration> {
+        let state = self.state.lock();
+        state.open.as_ref()?;
+        state.not_taken.map(|since| since.elapsed())
     }
 
     fn delivered(&self, _notice: &Notice, copies: usize) -> Option<bool> {
@@ -257,7 +267,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> GuardedIo<IO> {
         then: impl FnOnce(&R, &mut Watch),
     ) -> Poll<io::Result<R>> {
         let mut state = self.shared.state.lock();
-        let State { open, writer, watch, .. } = &mut *state;
+        let State { open, writer, watch, not_taken, .. } = &mut *state;
         let Some(Open { io, tasks }) = open else {
             return Poll::Ready(Err(closed()));
         };
@@ -265,6 +275,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> GuardedIo<IO> {
         let polled = operate(Pin::new(io), cx);
         if polled.is_pending() {
             keep(writer, cx);
+            not_taken.get_or_insert_with(Instant::now);
+        } else {
+            *not_taken = None;
         }
         let done = ready!(polled)?;
         if let Some(watch) = watch {

@@ -10,16 +10,19 @@ use socketioxide::{ParserConfig, SocketIoConfig, TransportType};
 
 use crate::io::SocketIo;
 use crate::layer::SocketIoLayer;
-use crate::service::{NotFoundService, PassBody, SocketIoService};
+use crate::service::{Identify, NotFoundService, PassBody, SocketIoService};
 
 /// Configures a Socket.IO server, as [`socketioxide::SocketIoBuilder`] does.
 #[must_use]
-pub struct SocketIoBuilder<A: Adapter = LocalAdapter>(socketioxide::SocketIoBuilder<A>);
+pub struct SocketIoBuilder<A: Adapter = LocalAdapter> {
+    upstream: socketioxide::SocketIoBuilder<A>,
+    identify: Option<Arc<dyn Identify>>,
+}
 
 impl SocketIoBuilder<LocalAdapter> {
     /// Starts from the defaults.
     pub fn new() -> Self {
-        Self(socketioxide::SocketIoBuilder::new())
+        Self { upstream: socketioxide::SocketIoBuilder::new(), identify: None }
     }
 }
 
@@ -34,7 +37,7 @@ macro_rules! setters {
     ($($(#[$doc:meta])* $name:ident: $type:ty),* $(,)?) => {
         $($(#[$doc])*
         pub fn $name(self, $name: $type) -> Self {
-            Self(self.0.$name($name))
+            Self { upstream: self.upstream.$name($name), ..self }
         })*
     };
 }
@@ -69,7 +72,7 @@ impl<A: Adapter> SocketIoBuilder<A> {
 
     /// The transports that clients may use. Default: both.
     pub fn transports<const N: usize>(self, transports: [TransportType; N]) -> Self {
-        Self(self.0.transports(transports))
+        Self { upstream: self.upstream.transports(transports), ..self }
     }
 
     /// The parser of packets. Default [`ParserConfig::common`].
@@ -82,20 +85,27 @@ impl<A: Adapter> SocketIoBuilder<A> {
 
     /// The adapter that keeps rooms and reaches other nodes. Default [`LocalAdapter`].
     pub fn with_adapter<B: Adapter>(self, adapter_state: B::State) -> SocketIoBuilder<B> {
-        SocketIoBuilder(self.0.with_adapter(adapter_state))
+        SocketIoBuilder { upstream: self.upstream.with_adapter(adapter_state), identify: self.identify }
     }
 
     /// Adds a state for the [`State`](crate::extract::State) extractor.
     #[cfg(feature = "state")]
     pub fn with_state<S: Clone + Send + Sync + 'static>(self, state: S) -> Self {
-        Self(self.0.with_state(state))
+        Self { upstream: self.upstream.with_state(state), ..self }
+    }
+
+    /// Who says whose session it is, from the request that opens it. Default: nobody, a client is known by its address
+    /// until the application calls [`SocketRef::identify`](crate::extract::SocketRef::identify).
+    pub fn identify(mut self, identify: impl Identify) -> Self {
+        self.identify = Some(Arc::new(identify));
+        self
     }
 
     /// Builds a layer, for axum and other tower servers.
     pub fn build_layer(self) -> (SocketIoLayer<A>, SocketIo<A>) {
         watertight::ensure_installed();
-        let (layer, io) = self.0.build_layer();
-        (SocketIoLayer::new(layer, path_of(&io)), SocketIo::from(io))
+        let (layer, io) = self.upstream.build_layer();
+        (SocketIoLayer::new(layer, path_of(&io), self.identify), SocketIo::from(io))
     }
 
     /// Builds a service that stands alone, for hyper.
@@ -106,8 +116,8 @@ impl<A: Adapter> SocketIoBuilder<A> {
     /// Builds a service that passes other requests on to `svc`.
     pub fn build_with_inner_svc<S: Clone>(self, svc: S) -> (SocketIoService<S, A>, SocketIo<A>) {
         watertight::ensure_installed();
-        let (service, io) = self.0.build_with_inner_svc(PassBody(svc));
-        (SocketIoService::new(service, path_of(&io)), SocketIo::from(io))
+        let (service, io) = self.upstream.build_with_inner_svc(PassBody(svc));
+        (SocketIoService::new(service, path_of(&io), self.identify), SocketIo::from(io))
     }
 }
 
@@ -132,7 +142,7 @@ macro_rules! impl_parser_choice {
         $(#[$cfg])*
         impl ParserChoice for ParserConfig<$parser> {
             fn choose<A: Adapter>(self, builder: SocketIoBuilder<A>) -> SocketIoBuilder<A> {
-                SocketIoBuilder(builder.0.with_parser(self))
+                SocketIoBuilder { upstream: builder.upstream.with_parser(self), identify: builder.identify }
             }
         })*
     };

@@ -15,7 +15,7 @@ pub use socketioxide::extract::{Extension, HttpExtension, MaybeExtension, MaybeH
 pub use socketioxide::extract::{State, StateNotFound};
 use socketioxide::handler::{FromConnectParts, FromDisconnectParts, FromMessageParts, Value};
 use socketioxide::socket::{DisconnectReason, Socket};
-use watertight::Compartment;
+use watertight::{Compartment, Held, SealMode};
 
 use crate::gate::Gate;
 use crate::handler::{DisconnectHandler, MessageHandler};
@@ -76,14 +76,54 @@ impl<A: Adapter> SocketRef<A> {
     }
 
     /// Says whose connection this is (`user:42`), for history that outlives it.
-    pub fn identify(&self, name: impl Into<String>) {
-        self.compartment().identify(name);
+    ///
+    /// # Errors
+    ///
+    /// When that identity is quarantined: the connection is being closed. A middleware can return the error, whose text
+    /// is what a refused client is told.
+    pub fn identify(&self, name: impl Into<String>) -> Result<(), Quarantined> {
+        let compartment = self.compartment();
+        compartment.identify(name);
+        let watertight = watertight::ensure_installed();
+        match watertight.refuses(&compartment) {
+            None => Ok(()),
+            Some(held) => {
+                let notice = held.notice();
+                let line = notice.line();
+                // Goes on by itself.
+                drop(watertight.seal(&compartment, notice, SealMode::Expel));
+                Err(Quarantined { held, line })
+            }
+        }
     }
 
     fn gate(&self) -> Arc<Gate<A>> {
         Gate::of(&self.socket).unwrap_or_else(|| Gate::adopt(self.compartment()))
     }
 }
+
+/// An identity is refused for a while.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quarantined {
+    held: Held,
+    line: String,
+}
+
+impl Quarantined {
+    /// For how long, and why.
+    #[must_use]
+    pub fn held(&self) -> &Held {
+        &self.held
+    }
+}
+
+impl fmt::Display for Quarantined {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.line)
+    }
+}
+
+impl std::error::Error for Quarantined {}
 
 impl<A: Adapter> Deref for SocketRef<A> {
     type Target = Socket<A>;

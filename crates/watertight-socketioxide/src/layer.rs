@@ -6,17 +6,22 @@ use std::sync::Arc;
 use socketioxide::adapter::{Adapter, LocalAdapter};
 use tower_layer::Layer;
 
-use crate::service::{PassBody, SocketIoService};
+use crate::service::{Identify, PassBody, SocketIoService};
 
 /// As [`socketioxide::layer::SocketIoLayer`], guarded.
 pub struct SocketIoLayer<A: Adapter = LocalAdapter> {
     upstream: socketioxide::layer::SocketIoLayer<A>,
     path: Arc<str>,
+    identify: Option<Arc<dyn Identify>>,
 }
 
 impl<A: Adapter> SocketIoLayer<A> {
-    pub(crate) fn new(upstream: socketioxide::layer::SocketIoLayer<A>, path: Arc<str>) -> Self {
-        Self { upstream, path }
+    pub(crate) fn new(
+        upstream: socketioxide::layer::SocketIoLayer<A>,
+        path: Arc<str>,
+        identify: Option<Arc<dyn Identify>>,
+    ) -> Self {
+        Self { upstream, path, identify }
     }
 }
 
@@ -24,13 +29,15 @@ impl<S: Clone, A: Adapter> Layer<S> for SocketIoLayer<A> {
     type Service = SocketIoService<S, A>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        SocketIoService::new(self.upstream.layer(PassBody(inner)), Arc::clone(&self.path))
+        let Self { upstream, path, identify } = self;
+        SocketIoService::new(upstream.layer(PassBody(inner)), Arc::clone(path), identify.clone())
     }
 }
 
 impl<A: Adapter> Clone for SocketIoLayer<A> {
     fn clone(&self) -> Self {
-        Self { upstream: self.upstream.clone(), path: Arc::clone(&self.path) }
+        let Self { upstream, path, identify } = self;
+        Self { upstream: upstream.clone(), path: Arc::clone(path), identify: identify.clone() }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Compartments: the unit of isolation, one per client connection.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::Poll;
@@ -12,9 +12,12 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tokio::task::JoinHandle;
 
+use crate::conduct::{Conduct, Limited, Misbehaviour, Rates, Standing};
+use crate::fault::{Attribution, Report};
 use crate::guard::quietly;
 use crate::identity::Identity;
 use crate::runtimes;
+use crate::scope::Scope;
 use crate::seal::Seal;
 use crate::state::{State, StateCell};
 use crate::transport::ServerId;
@@ -26,9 +29,10 @@ use crate::transport::ServerId;
 pub struct Compartment {
     key: u64,
     session: OnceLock<Box<str>>,
-    peer: Mutex<Option<SocketAddr>>,
+    who: Mutex<Who>,
     server: Option<ServerId>,
-    identity: Mutex<Option<Identity>>,
+    conduct: Conduct,
+    rates: Option<Box<Rates>>,
     opened: Instant,
     state: StateCell,
     faults: AtomicU32,
@@ -43,6 +47,17 @@ pub struct Compartment {
     sealer: AtomicWaker,
 }
 
+/// What is known of its client.
+#[derive(Default)]
+struct Who {
+    peer: Option<SocketAddr>,
+    /// Its address as trusted proxies tell it.
+    client: Option<IpAddr>,
+    identity: Option<Identity>,
+    /// Its address says nothing of it: a proxy's that nobody trusts.
+    anonymous: bool,
+}
+
 impl Compartment {
     /// A live compartment, not yet known to any registry: see
     /// [`Registry::open`](crate::Registry::open). Remembers the tokio runtime it is created on.
@@ -52,12 +67,15 @@ impl Compartment {
         if let Some(runtime) = &runtime {
             runtimes::watch(runtime);
         }
+        let (conduct, rates) =
+            crate::installed().map_or_else(Default::default, |watertight| watertight.manners());
         Arc::new(Self {
             key: NEXT.fetch_add(1, Ordering::Relaxed),
             session: OnceLock::new(),
-            peer: Mutex::new(peer),
+            who: Mutex::new(Who { peer, ..Who::default() }),
             server,
-            identity: Mutex::new(None),
+            conduct: Conduct::new(conduct),
+            rates,
             opened: Instant::now(),
             state: StateCell::new(),
             faults: AtomicU32::new(0),
@@ -97,11 +115,28 @@ impl Compartment {
     /// the one that its first request came over.
     #[must_use]
     pub fn peer(&self) -> Option<SocketAddr> {
-        *self.peer.lock()
+        self.who.lock().peer
     }
 
     pub(crate) fn set_peer(&self, peer: SocketAddr) {
-        *self.peer.lock() = Some(peer);
+        self.who.lock().peer = Some(peer);
+    }
+
+    /// Sets the client's own address, as trusted proxies in front of the server tell it.
+    pub fn set_client(&self, client: IpAddr) {
+        self.who.lock().client = Some(client);
+    }
+
+    /// Notes that its address says nothing of its client. It has no identity then, unless it is [named](Self::identify).
+    pub fn set_anonymous(&self) {
+        self.who.lock().anonymous = true;
+    }
+
+    /// The client's address: as trusted proxies tell it, else the [peer's](Self::peer).
+    #[must_use]
+    pub fn client(&self) -> Option<IpAddr> {
+        let who = self.who.lock();
+        who.client.or(who.peer.map(|peer| peer.ip()))
     }
 
     /// The server that accepted it, where known.
@@ -114,12 +149,52 @@ impl Compartment {
     /// [`Identity::of_address`] has it.
     #[must_use]
     pub fn identity(&self) -> Option<Identity> {
-        self.identity.lock().clone().or_else(|| self.peer().map(|peer| Identity::of_address(peer.ip())))
+        let who = self.who.lock();
+        let address = || who.client.or(who.peer.map(|peer| peer.ip()));
+        match &who.identity {
+            Some(named) => Some(named.clone()),
+            None if who.anonymous => None,
+            None => address().map(Identity::of_address),
+        }
     }
 
     /// Says who it is, in the application's own words (`user:42`).
     pub fn identify(&self, name: impl Into<String>) {
-        *self.identity.lock() = Some(Identity::Named(name.into()));
+        self.who.lock().identity = Some(Identity::Named(name.into()));
+    }
+
+    /// Whether its client may send one more message, of so many bytes. Costs nothing unless rates are set.
+    ///
+    /// # Errors
+    ///
+    /// What there is too much of.
+    #[inline]
+    pub fn admit(&self, bytes: usize) -> Result<(), Limited> {
+        match &self.rates {
+            None => Ok(()),
+            Some(rates) => rates.check(bytes, Instant::now()),
+        }
+    }
+
+    /// Counts a misbehaviour of its client against it. When that makes its score reach a threshold, the recovery is told.
+    pub fn misbehaves(self: &Arc<Self>, kind: Misbehaviour) {
+        let standing = self.conduct.strike(kind, Instant::now());
+        if standing == Standing::Fine {
+            return;
+        }
+        let scope = Scope::current().filter(|scope| Arc::ptr_eq(scope.compartment(), self));
+        let activity = scope.map(|scope| scope.activity().clone());
+        let message = format!("its client misbehaves: {}", self.conduct.reasons());
+        let mut report =
+            Report::new(kind.into(), Attribution::Exact, Some(Arc::clone(self)), activity, message);
+        report.standing = standing;
+        crate::submit(Box::new(report));
+    }
+
+    /// Its score.
+    #[must_use]
+    pub fn conduct(&self) -> &Conduct {
+        &self.conduct
     }
 
     /// When it was opened.

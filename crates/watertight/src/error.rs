@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
+use crate::bounds::SettingError;
+
 /// Why [`Builder::install`](crate::Builder::install) failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InstallError {
+    /// A setting of the quarantine, the breakers, the conduct or the rates is out of its bounds.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
     /// There would be no threads for blocking work, or too many.
     #[error("`blocking_threads` is {0}: 1 to 4096 are possible")]
     BlockingThreads(usize),

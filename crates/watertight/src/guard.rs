@@ -211,6 +211,8 @@ pin_project! {
         scope: Option<Scope>,
         responder: Option<N>,
         deadline: Option<Deadline>,
+        // Whether its end is that of the scope's handler.
+        decides: bool,
         #[pin]
         future: Option<F>,
     }
@@ -238,12 +240,13 @@ where
     /// Runs `future` inside `scope`. `responder` is called on the recovery thread when the verdict on
     /// a fault fails only this piece of work.
     pub fn new(scope: Scope, future: F, responder: Option<N>) -> Self {
-        Self { scope: Some(scope), responder, deadline: None, future: Some(future) }
+        Self { scope: Some(scope), responder, deadline: None, decides: false, future: Some(future) }
     }
 
-    /// Cancels the future when it still runs after the time that the scope's [deadline](Scope::deadline) gives it, if
+    /// Marks the future as the handler that its scope is for, and cancels it when it still runs after the time that the scope's [deadline](Scope::deadline) gives it, if
     /// any: that is a [`Fault::Deadline`] of the scope's compartment.
-    pub fn with_deadline(mut self) -> Self {
+    pub fn as_handler(mut self) -> Self {
+        self.decides = true;
         self.deadline = self.scope.as_ref().and_then(Scope::deadline).map(Deadline::new);
         self
     }
@@ -255,7 +258,7 @@ where
     /// The future itself, outside of any scope.
     pub fn in_current_scope(future: F, responder: Option<N>) -> Result<Self, F> {
         match Scope::current() {
-            Some(scope) => Ok(Self::new(scope, future, responder).with_deadline()),
+            Some(scope) => Ok(Self::new(scope, future, responder).as_handler()),
             None => Err(future),
         }
     }
@@ -295,7 +298,12 @@ where
                 }
                 _ => Poll::Pending,
             },
-            Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
+            Ok(Poll::Ready(output)) => {
+                if let (true, Some(scope)) = (*this.decides, &this.scope) {
+                    scope.succeeded();
+                }
+                Poll::Ready(Ok(output))
+            }
             Err(caught) => {
                 if this.scope.is_some() {
                     let _reported = enter(this.scope, this.responder, || this.future.set(None));

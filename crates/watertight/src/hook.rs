@@ -11,6 +11,7 @@ use std::panic::PanicHookInfo;
 use std::sync::Arc;
 
 use crate::activity::Activity;
+use crate::conduct::Standing;
 use crate::fault::{Attribution, Fault, Frames, Location, Origin, Outcome, Report};
 use crate::inner::Inner;
 use crate::scope::{self, Scope};
@@ -82,6 +83,7 @@ fn describe(inner: &Inner, info: &PanicHookInfo<'_>) -> Report {
         outcome: Outcome::Escaped,
         origin,
         responder: None,
+        standing: Standing::Fine,
     }
 }
 

@@ -6,13 +6,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::breaker::Breakers;
 use crate::compartment::Compartment;
-use crate::fault::{Report, SeenLocations};
+use crate::conduct::ConductSettings;
+use crate::fault::{Fault, Report, SeenLocations};
 use crate::mailbox::Mailbox;
 use crate::policy::Policy;
+use crate::quarantine::Quarantine;
 use crate::seal::{Notice, SealMode};
 use crate::settings::Settings;
 use crate::sink::Sink;
+use crate::store::Store;
 use crate::watchdog::Stall;
 
 pub(crate) struct Inner {
@@ -20,6 +24,10 @@ pub(crate) struct Inner {
     pub(crate) policy: Box<dyn Policy>,
     pub(crate) sinks: Vec<Box<dyn Sink>>,
     pub(crate) mailbox: Mailbox,
+    pub(crate) quarantine: Quarantine,
+    pub(crate) breakers: Breakers,
+    pub(crate) store: Option<Box<dyn Store>>,
+    pub(crate) conduct: Arc<ConductSettings>,
     pub(crate) commands: mpsc::UnboundedSender<Command>,
     pub(crate) seen: SeenLocations,
     pub(crate) counters: Counters,
@@ -53,8 +61,8 @@ impl Inner {
             && report.outcome == crate::fault::Outcome::Escaped
             && compartment.lose_fault()
         {
-            let notice =
-                Notice::new(report.fault.code(), GENERIC_MESSAGE).retry(true, self.settings.retry_after);
+            let notice = Notice::new(report.fault.code(), told_of(report.fault))
+                .retry(true, self.settings.retry_after);
             let (done, _) = oneshot::channel();
             let seal = Command::Seal { compartment, notice, mode: SealMode::Disconnect, done };
             // The recovery thread lives as long as the process.
@@ -66,6 +74,16 @@ impl Inner {
 /// What a client is told about a fault unless details are configured to be exposed.
 pub(crate) const GENERIC_MESSAGE: &str =
     "The server hit an internal error while it worked for this connection.";
+
+/// What a client is told about `fault` unless details are configured to be exposed.
+pub(crate) fn told_of(fault: Fault) -> &'static str {
+    match fault {
+        Fault::Flood => "The connection sent more than it may.",
+        Fault::Protocol => "The connection sent what the server does not understand.",
+        Fault::SlowConsumer => "The connection does not read what it is sent.",
+        _ => GENERIC_MESSAGE,
+    }
+}
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -89,4 +107,9 @@ pub(crate) struct Counters {
     pub(crate) sealed: Counter,
     pub(crate) overdue: Counter,
     pub(crate) recovery_panics: Counter,
+    pub(crate) warned: Counter,
+    pub(crate) quarantined: Counter,
+    pub(crate) refused: Counter,
+    pub(crate) tripped: Counter,
+    pub(crate) limited: Counter,
 }

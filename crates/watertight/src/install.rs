@@ -9,20 +9,26 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::activity::{Activity, ActivityKind};
+use crate::breaker::{BreakerSettings, Breakers};
 use crate::compartment::Compartment;
+use crate::conduct::{ConductSettings, RateSettings, Rates};
 use crate::error::InstallError;
 use crate::fault::{Report, SeenLocations};
 use crate::guard::quietly;
 use crate::hook;
+use crate::identity::{Identity, TrustedProxies};
 use crate::inner::{Command, Counters, Inner};
 use crate::lanes::{self, LaneSettings};
 use crate::mailbox::Mailbox;
+use crate::moment::Moment;
 use crate::policy::{Policy, StandardPolicy};
+use crate::quarantine::{Entry, Held, Quarantine, QuarantineSettings};
 use crate::recovery;
 use crate::registry::Registry;
 use crate::seal::{Notice, SealMode};
 use crate::settings::{PreviousHook, Settings};
 use crate::sink::{Sink, TracingSink};
+use crate::store::Store;
 use crate::transport::{ServerId, TransportTasks};
 use crate::watchdog::{self, Stall};
 
@@ -46,6 +52,10 @@ pub struct Builder {
     settings: Settings,
     policy: Box<dyn Policy>,
     sinks: Vec<Box<dyn Sink>>,
+    quarantine: QuarantineSettings,
+    breakers: BreakerSettings,
+    conduct: ConductSettings,
+    store: Option<Box<dyn Store>>,
 }
 
 /// Numbers since the process started, and how much there is now.
@@ -66,6 +76,16 @@ pub struct Stats {
     pub lost: u64,
     /// Panics of sinks and policies.
     pub recovery_panics: u64,
+    /// Warnings that clients were sent.
+    pub warned: u64,
+    /// Quarantines that began.
+    pub quarantined: u64,
+    /// Connects that were refused for a quarantine.
+    pub refused: u64,
+    /// Breakers that opened.
+    pub tripped: u64,
+    /// Messages beyond their client's rate.
+    pub limited: u64,
     /// Compartments there are.
     pub compartments: usize,
     /// Connections that are open.
@@ -108,7 +128,15 @@ pub fn submit(report: Box<Report>) {
 impl Watertight {
     /// Starts from the defaults.
     pub fn builder() -> Builder {
-        Builder { settings: Settings::default(), policy: Box::new(StandardPolicy::new()), sinks: Vec::new() }
+        Builder {
+            settings: Settings::default(),
+            policy: Box::new(StandardPolicy::new()),
+            sinks: Vec::new(),
+            quarantine: QuarantineSettings::default(),
+            breakers: BreakerSettings::default(),
+            conduct: ConductSettings::default(),
+            store: None,
+        }
     }
 
     /// Seals a compartment for a reason that is nobody's fault, such as an operator's wish. The seal begins at
@@ -159,8 +187,19 @@ impl Watertight {
     /// The numbers.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let Counters { panics, incidents, unattributed, sealed, overdue, recovery_panics } =
-            &self.inner.counters;
+        let Counters {
+            panics,
+            incidents,
+            unattributed,
+            sealed,
+            overdue,
+            recovery_panics,
+            warned,
+            quarantined,
+            refused,
+            tripped,
+            limited,
+        } = &self.inner.counters;
         Stats {
             panics: panics.get(),
             incidents: incidents.get(),
@@ -169,10 +208,81 @@ impl Watertight {
             overdue: overdue.get(),
             lost: self.inner.mailbox.overflow(),
             recovery_panics: recovery_panics.get(),
+            warned: warned.get(),
+            quarantined: quarantined.get(),
+            refused: refused.get(),
+            tripped: tripped.get(),
+            limited: limited.get(),
             compartments: Registry::global().len(),
             connections: TransportTasks::connections(),
             tasks: TransportTasks::count(),
         }
+    }
+
+    /// The quarantine that the client of `compartment` is in; what is asked before it is let in.
+    #[must_use]
+    pub fn refuses(&self, compartment: &Compartment) -> Option<Held> {
+        let held = self.inner.quarantine.check(&compartment.identity()?, Moment::now().instant);
+        if held.is_some() {
+            self.inner.counters.refused.add();
+        }
+        held
+    }
+
+    /// Refuses `identity` for `duration`, for a `reason` that operators read, and disconnects whoever it is connected as.
+    /// `None` when quarantine is off or the identity is on the list of those who never are.
+    pub fn quarantine(
+        &self,
+        identity: &Identity,
+        duration: Duration,
+        reason: impl Into<String>,
+    ) -> Option<Held> {
+        let held = self.inner.quarantine.add(identity, duration, reason, None, Moment::now())?;
+        self.inner.counters.quarantined.add();
+        self.inner.remember(identity);
+        let theirs =
+            Registry::global().all().into_iter().filter(|one| one.identity().as_ref() == Some(identity));
+        for compartment in theirs {
+            drop(self.seal(&compartment, held.notice(), SealMode::Expel));
+        }
+        Some(held)
+    }
+
+    /// Ends the quarantine of `identity` and forgives it everything. Answers whether it was in one.
+    pub fn lift(&self, identity: &Identity) -> bool {
+        if let Some(store) = &self.inner.store {
+            quietly(|| store.lifted(identity));
+        }
+        self.inner.quarantine.lift(identity, Moment::now().instant)
+    }
+
+    /// Who is in quarantine, the one whose time ends soonest first.
+    #[must_use]
+    pub fn quarantined(&self) -> Vec<Entry> {
+        self.inner.quarantine.entries(Moment::now().instant)
+    }
+
+    /// The breakers of all activities.
+    #[must_use]
+    pub fn breakers(&self) -> &Breakers {
+        &self.inner.breakers
+    }
+
+    /// The proxies whose word on a client's address is taken.
+    #[must_use]
+    pub fn trusted_proxies(&self) -> &TrustedProxies {
+        &self.inner.settings.proxies
+    }
+
+    /// Notes that a message was not let through to its handler.
+    pub fn count_limited(&self) {
+        self.inner.counters.limited.add();
+    }
+
+    /// What a new compartment is judged by.
+    pub(crate) fn manners(&self) -> (Arc<ConductSettings>, Option<Box<Rates>>) {
+        let rates = Rates::new(&self.inner.settings.rates, std::time::Instant::now());
+        (Arc::clone(&self.inner.conduct), rates.map(Box::new))
     }
 
     /// Which pieces of work hold a thread right now for longer than the warning limit.
@@ -291,6 +401,42 @@ impl Builder {
         self
     }
 
+    /// Who is refused at connect after how many faults, and for how long. Default: see [`QuarantineSettings`].
+    pub fn quarantine(mut self, settings: QuarantineSettings) -> Self {
+        self.quarantine = settings;
+        self
+    }
+
+    /// When an activity is switched off for everyone. Default: see [`BreakerSettings`].
+    pub fn breakers(mut self, settings: BreakerSettings) -> Self {
+        self.breakers = settings;
+        self
+    }
+
+    /// What misbehaviour weighs, and what a score leads to. Default: see [`ConductSettings`].
+    pub fn conduct(mut self, settings: ConductSettings) -> Self {
+        self.conduct = settings;
+        self
+    }
+
+    /// How fast each client may send. Default: nothing is limited.
+    pub fn rates(mut self, settings: RateSettings) -> Self {
+        self.settings.rates = settings;
+        self
+    }
+
+    /// The proxies whose word on a client's address is taken. Default: none, a client is whoever opened the connection.
+    pub fn trusted_proxies(mut self, proxies: TrustedProxies) -> Self {
+        self.settings.proxies = proxies;
+        self
+    }
+
+    /// Where incidents and quarantines are kept for the next run. Default: nowhere.
+    pub fn store(mut self, store: impl Store) -> Self {
+        self.store = Some(Box::new(store));
+        self
+    }
+
     /// How many pieces of [`blocking`](crate::blocking) work run at once. 1 to 4,096, default 32.
     pub fn blocking_threads(mut self, threads: usize) -> Self {
         self.settings.blocking_threads = threads;
@@ -324,8 +470,11 @@ impl Builder {
     /// When it is installed already, a setting is out of its bounds, or the thread does not start. The
     /// process is then as it was.
     pub fn install(self) -> Result<Watertight, InstallError> {
-        let Self { settings, policy, mut sinks } = self;
+        let Self { settings, policy, mut sinks, quarantine, breakers, conduct, store } = self;
         settings.check()?;
+        quarantine.check()?;
+        breakers.check()?;
+        conduct.check()?;
         let _installing = INSTALLING.lock();
         if INSTALLED.get().is_some() {
             return Err(InstallError::AlreadyInstalled);
@@ -340,12 +489,21 @@ impl Builder {
             policy,
             sinks,
             mailbox: Mailbox::new(),
+            quarantine: Quarantine::new(quarantine),
+            breakers: Breakers::new(breakers),
+            store,
+            conduct: Arc::new(conduct),
             commands: sender,
             seen: SeenLocations::new(),
             counters: Counters::default(),
             recovering: std::sync::atomic::AtomicBool::new(false),
             stalls: Mutex::new(Vec::new()),
         });
+        if let Some(store) = &inner.store
+            && let Some(entries) = quietly(|| store.quarantine())
+        {
+            inner.quarantine.restore(entries, Moment::now());
+        }
         if let Some(settings) = inner.settings.lanes {
             lanes::start(settings).map_err(InstallError::Thread)?;
         }

@@ -91,7 +91,7 @@ pub use moment::Moment;
 pub use policy::{Case, Policy, StandardPolicy, Verdict};
 pub use quarantine::{AllowEntry, Entry, Held, Quarantine, QuarantineSettings, Strike};
 pub use registry::{Lease, Registry};
-pub use scope::{Entered, Scope, ScopeExt, spawn};
+pub use scope::{Entered, Scope, ScopeExt, misbehaved, spawn};
 pub use seal::{CloseMode, Notice, Seal, SealMode, Told};
 pub use settings::PreviousHook;
 #[cfg(feature = "test")]

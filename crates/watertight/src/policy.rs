@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::activity::{Activity, ActivityKind};
 use crate::compartment::Compartment;
+use crate::conduct::Standing;
 use crate::fault::{Attribution, Component, Fault, Location, Outcome};
 
 /// What is done about a fault.
@@ -18,8 +19,12 @@ pub enum Verdict {
     Ignore,
     /// The event fails: a pending ack is answered with an error. The socket stays.
     FailEvent,
+    /// The client is told that it is about to be disconnected, and stays.
+    Warn,
     /// The compartment is sealed: told why, disconnected, every trace removed.
     Disconnect,
+    /// As `Disconnect`, and its identity is refused for a while.
+    Quarantine,
 }
 
 /// What a policy judges by.
@@ -42,6 +47,8 @@ pub struct Case<'a> {
     pub location: Option<&'a Location>,
     /// The panic's text or a description.
     pub message: &'a str,
+    /// What the compartment's score has come to, when that is what the fault is.
+    pub standing: Standing,
 }
 
 /// Decides what is done about a fault. Called on the recovery thread; must not block. If it panics,
@@ -64,6 +71,7 @@ pub trait Policy: Send + Sync + 'static {
 /// - A fault of the transport disconnects: its task is dead.
 /// - A panic in an event that is listed in `fail_events` fails only the event, until its compartment
 ///   has had `fail_event_limit` of those.
+/// - A score that has reached a threshold warns, disconnects or quarantines, as that threshold says.
 /// - All else disconnects.
 ///
 /// Handlers have no deadline unless one is set, for all ([`deadline`](Self::deadline)) or for some
@@ -168,6 +176,12 @@ impl Policy for StandardPolicy {
         {
             return Verdict::Ignore;
         }
+        match case.standing {
+            Standing::Fine => {}
+            Standing::Warn => return Verdict::Warn,
+            Standing::Disconnect => return Verdict::Disconnect,
+            Standing::Quarantine => return Verdict::Quarantine,
+        }
         // A stall is felt by others: there is no event to fail and leave it at that.
         if case.attribution == Attribution::Exact
             && matches!(case.fault, Fault::Panic | Fault::Deadline)
@@ -212,6 +226,7 @@ mod tests {
             component: &Component::UserCode,
             location: None,
             message: "",
+            standing: Standing::Fine,
         };
         change(&mut case);
         policy.judge(&case)

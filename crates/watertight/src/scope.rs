@@ -7,11 +7,14 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
 use crate::activity::Activity;
 use crate::board::{Board, Entry, Slot};
+use crate::breaker::Probe;
 use crate::compartment::Compartment;
+use crate::conduct::Misbehaviour;
 use crate::fault::{Outcome, Report};
 use crate::guard::{Caught, Guarded, NoResponder};
 use crate::lanes::lanes;
@@ -26,6 +29,8 @@ struct Parts {
     /// The two as the board knows them.
     entry: Entry,
     deadline: Option<Duration>,
+    /// The work in it is the one try of an activity that was switched off.
+    tries: Option<Mutex<Option<Probe>>>,
 }
 
 /// What this thread knows about the code that runs on it.
@@ -109,7 +114,7 @@ impl Scope {
     #[must_use]
     pub fn new(compartment: Arc<Compartment>, activity: Activity) -> Self {
         let entry = Entry { compartment: compartment.key(), activity: activity.number() };
-        Self(Arc::new(Parts { compartment, activity, entry, deadline: None }))
+        Self(Arc::new(Parts { compartment, activity, entry, deadline: None, tries: None }))
     }
 
     /// A scope for a handler: with the deadline that the installed policy gives `activity`.
@@ -117,7 +122,37 @@ impl Scope {
     pub fn for_handler(compartment: Arc<Compartment>, activity: Activity) -> Self {
         let deadline = crate::installed().and_then(|watertight| watertight.deadline(&activity));
         let entry = Entry { compartment: compartment.key(), activity: activity.number() };
-        Self(Arc::new(Parts { compartment, activity, entry, deadline }))
+        Self(Arc::new(Parts { compartment, activity, entry, deadline, tries: None }))
+    }
+
+    /// The same scope for the one try of its activity, which was switched off. When the handler is done without a fault
+    /// the activity is on again.
+    #[must_use]
+    pub fn trying(&self, probe: Probe) -> Self {
+        let Parts { compartment, activity, entry, deadline, tries: _ } = &*self.0;
+        Self(Arc::new(Parts {
+            compartment: Arc::clone(compartment),
+            activity: activity.clone(),
+            entry: *entry,
+            deadline: *deadline,
+            tries: Some(Mutex::new(Some(probe))),
+        }))
+    }
+
+    /// The handler has been called and has not panicked. If it left nothing running, it is done.
+    pub fn called(self) {
+        if self.0.tries.is_some() && Arc::strong_count(&self.0) == 1 {
+            self.succeeded();
+        }
+    }
+
+    /// The handler is done without a fault.
+    pub(crate) fn succeeded(&self) {
+        if let Some(tries) = &self.0.tries
+            && let Some(probe) = tries.lock().take()
+        {
+            probe.succeed();
+        }
     }
 
     /// How long a handler in this scope may run, if that is limited.
@@ -245,6 +280,14 @@ pub(crate) fn swap_pending(outer: Option<Box<Report>>) -> Option<Box<Report>> {
 fn submit(mut report: Box<Report>, outcome: Outcome) {
     report.outcome = outcome;
     crate::submit(report);
+}
+
+/// Counts a misbehaviour against the client that the calling code works for; does nothing outside of any scope. Handlers
+/// call it for what only they can judge, such as [`Misbehaviour::HandlerError`] when a request makes no sense.
+pub fn misbehaved(kind: Misbehaviour) {
+    if let Some(scope) = Scope::current() {
+        scope.compartment().misbehaves(kind);
+    }
 }
 
 /// Carries scopes into futures.

@@ -117,6 +117,14 @@ pub trait Seal: Any + Send + Sync {
         Told::NoChannel
     }
 
+    /// Tells the client that it is about to be closed if it goes on like this.
+    fn warn(&self, _notice: &Notice) {}
+
+    /// For how long the client has not taken a single byte although some are waiting for it.
+    fn not_taken(&self) -> Option<Duration> {
+        None
+    }
+
     /// Whether the notice has left this process `copies` times, as far as this part can know: each namespace of
     /// the client gets one. `None`: it cannot know. A part that can calls
     /// [`Compartment::progress`](crate::Compartment::progress) when the answer changes.

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use crate::conduct::RateSettings;
 use crate::error::InstallError;
+use crate::identity::TrustedProxies;
 use crate::lanes::LaneSettings;
 
 /// What the panic hook does with the hook that was there before.
@@ -33,6 +35,8 @@ pub(crate) struct Settings {
     pub(crate) stall_limit: Duration,
     pub(crate) lanes: Option<LaneSettings>,
     pub(crate) blocking_threads: usize,
+    pub(crate) rates: RateSettings,
+    pub(crate) proxies: TrustedProxies,
 }
 
 impl Default for Settings {
@@ -51,6 +55,8 @@ impl Default for Settings {
             stall_limit: Duration::from_secs(2),
             lanes: None,
             blocking_threads: crate::blocking::DEFAULT_THREADS,
+            rates: RateSettings::default(),
+            proxies: TrustedProxies::default(),
         }
     }
 }
@@ -72,6 +78,8 @@ impl Settings {
             stall_limit,
             lanes,
             blocking_threads,
+            rates,
+            proxies: _,
         } = self;
         let ms = Duration::from_millis;
         let hour = Duration::from_secs(3600);
@@ -94,6 +102,7 @@ impl Settings {
         {
             return Err(InstallError::LaneThreads { threads: *threads, spares: *spares });
         }
+        rates.check()?;
         if !(1..=4096).contains(blocking_threads) {
             return Err(InstallError::BlockingThreads(*blocking_threads));
         }

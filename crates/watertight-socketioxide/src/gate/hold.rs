@@ -23,6 +23,16 @@ pub(super) enum Phase {
     Open,
 }
 
+/// What becomes of an event.
+pub(super) enum Outcome<H, E> {
+    /// There is a handler for it now.
+    Known(H, E),
+    /// It waits for one.
+    Held,
+    /// Nobody will ever want it.
+    Unknown,
+}
+
 /// What can wait.
 pub(super) trait Size {
     /// How many bytes it keeps.
@@ -126,13 +136,9 @@ impl<H: Clone, E: Size> Hold<H, E> {
         }
     }
 
-    /// An event that nobody was registered for when socketioxide looked: who is to have it now. `None` when it is
-    /// held, or goes nowhere. `name` reads its name.
-    pub(super) fn unknown(
-        &self,
-        mut event: E,
-        name: impl FnOnce(&mut E) -> Option<String>,
-    ) -> Option<(H, E)> {
+    /// An event that nobody was registered for when socketioxide looked: who is to have it now. `name` reads its
+    /// name.
+    pub(super) fn unknown(&self, mut event: E, name: impl FnOnce(&mut E) -> Option<String>) -> Outcome<H, E> {
         let mut state = self.state.lock();
         let State { waiting, handlers, fallback } = &mut *state;
         let holds = match waiting {
@@ -140,12 +146,15 @@ impl<H: Clone, E: Size> Hold<H, E> {
             Some(waiting) => waiting.delivering || self.phase() == Phase::Holding,
         };
         if !holds && let Some(handler) = find(handlers, fallback.as_ref(), &mut event, name) {
-            return Some((handler, event));
+            return Outcome::Known(handler, event);
         }
-        if let Some(waiting) = waiting {
-            waiting.push(Early { handler: None, event });
+        match waiting {
+            Some(waiting) => {
+                waiting.push(Early { handler: None, event });
+                Outcome::Held
+            }
+            None => Outcome::Unknown,
         }
-        None
     }
 
     /// Goes on to `phase` as soon as what can be delivered is. `true`: that is to be done by the caller.

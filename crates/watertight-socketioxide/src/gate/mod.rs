@@ -22,13 +22,15 @@ use socketioxide::handler::{FromMessageParts, Value};
 use socketioxide::socket::{DisconnectReason, Socket};
 use tokio::sync::Notify;
 use watertight::{
-    Activity, ActivityKind, Compartment, Notice, Registry, Scope, Seal, SealMode, Strand, Told,
+    Activity, ActivityKind, Attribution, Compartment, Fault, Misbehaviour, Notice, Probe, Registry, Report,
+    Scope, Seal, SealMode, Strand, Told,
 };
 
-use self::hold::{Hold, Phase, Size};
+use self::hold::{Hold, Outcome, Phase, Size};
 use self::line::{LIMITS, Line, Work};
 use crate::handler::disconnect::DisconnectGuard;
 use crate::handler::message::{Dispatch, FallbackGuard, MessageGuard, MessageHandler, Scoped};
+use crate::handler::refusal::{Refusal, refuse};
 use crate::session;
 
 type DisconnectFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -48,6 +50,8 @@ struct State<A: Adapter> {
     /// Whether the connect handler has a future that is watched.
     spawned: bool,
     disconnect: Option<DisconnectCall<A>>,
+    /// Its connect handler is the one try of a namespace that was switched off.
+    tries: Option<Probe>,
     notice: Option<Box<Notice>>,
     life: Life,
 }
@@ -111,6 +115,7 @@ impl<A: Adapter> Gate<A> {
             state: Mutex::new(State {
                 spawned: false,
                 disconnect: None,
+                tries: None,
                 notice: None,
                 life: Life::Connecting,
             }),
@@ -178,23 +183,40 @@ impl<A: Adapter> Gate<A> {
         ack_id: Option<i64>,
         handler: &Arc<dyn Dispatch<A>>,
     ) {
-        if !self.compartment.is_live() {
+        let message = Message { value, ack_id };
+        if !self.admits(&socket, &message) {
             return;
         }
-        if let Some(message) = self.hold.pass(Message { value, ack_id }, handler) {
+        if let Some(message) = self.hold.pass(message, handler) {
             self.dispatch(handler, socket, message);
         }
     }
 
+    /// Whether an event may come in: its compartment is live, and its client keeps to its rate.
+    fn admits(&self, socket: &Arc<Socket<A>>, message: &Message) -> bool {
+        if !self.compartment.is_live() {
+            return false;
+        }
+        if self.compartment.admit(message.size()).is_ok() {
+            return true;
+        }
+        watertight::ensure_installed().count_limited();
+        refuse(socket, message.ack_id, &Refusal::RATE_LIMITED);
+        self.compartment.misbehaves(Misbehaviour::Flood);
+        false
+    }
+
     /// An event that nobody was registered for when socketioxide looked.
     pub(crate) fn unknown_event(&self, socket: Arc<Socket<A>>, value: Value, ack_id: Option<i64>) {
-        if !self.compartment.is_live() {
+        let message = Message { value, ack_id };
+        if !self.admits(&socket, &message) {
             return;
         }
-        let message = Message { value, ack_id };
         let known = self.hold.unknown(message, |message| message.name(&socket));
-        if let Some((handler, message)) = known {
-            self.dispatch(&handler, socket, message);
+        match known {
+            Outcome::Known(handler, message) => self.dispatch(&handler, socket, message),
+            Outcome::Held => {}
+            Outcome::Unknown => self.compartment.misbehaves(Misbehaviour::UnknownEvent),
         }
     }
 
@@ -203,8 +225,13 @@ impl<A: Adapter> Gate<A> {
         let Some(line) = &self.line else {
             return handler.dispatch(socket, message.value, message.ack_id);
         };
-        if line.push(Work::Event(Arc::clone(handler), socket, message)).is_err() {
-            trace::warn!(target: "watertight", "a handler is so far behind its client that an event is dropped");
+        if let Err(Work::Event(_, socket, message)) =
+            line.push(Work::Event(Arc::clone(handler), socket, message))
+        {
+            // Its handlers are so far behind that nothing more may wait.
+            watertight::ensure_installed().count_limited();
+            refuse(&socket, message.ack_id, &Refusal::BUSY);
+            self.compartment.misbehaves(Misbehaviour::Flood);
         }
     }
 
@@ -264,6 +291,15 @@ impl<A: Adapter> Gate<A> {
         }
     }
 
+    /// Its connect handler is to be the one try of a namespace that was switched off.
+    pub(crate) fn tries(&self, probe: Option<Probe>) {
+        self.state.lock().tries = probe;
+    }
+
+    pub(crate) fn take_try(&self) -> Option<Probe> {
+        self.state.lock().tries.take()
+    }
+
     // The end.
 
     /// A middleware refused the client.
@@ -298,6 +334,16 @@ impl<A: Adapter> Gate<A> {
         self.state.lock().disconnect.is_none() && self.line.as_ref().is_none_or(|line| line.is_idle())
     }
 
+    /// Its client sent a packet that is none, for which the engine closes the session. It is a fault: whoever does it
+    /// again and again is refused.
+    pub(crate) fn sent_nonsense(&self) {
+        let compartment = Some(Arc::clone(&self.compartment));
+        let message = "its client sent a packet that cannot be parsed";
+        let activity = Some(Activity::transport());
+        let report = Report::new(Fault::Protocol, Attribution::Transport, compartment, activity, message);
+        watertight::submit(Box::new(report));
+    }
+
     /// Takes the application's disconnect handler.
     pub(crate) fn take_disconnect(&self) -> Option<DisconnectCall<A>> {
         self.state.lock().disconnect.take()
@@ -309,7 +355,13 @@ impl<A: Adapter> Gate<A> {
     }
 
     fn end(&self, life: Life) {
-        self.state.lock().life = life;
+        let tries = {
+            let mut state = self.state.lock();
+            state.life = life;
+            state.tries.take()
+        };
+        // Says that another may try, which takes a lock of its own.
+        drop(tries);
         self.hold.clear();
         self.compartment.progress();
         Registry::global().forget_if_empty(&self.compartment);
@@ -345,6 +397,15 @@ fn emit<A: Adapter>(socket: &Arc<Socket<A>>, notice: &Notice) -> Told {
 impl<A: Adapter> Seal for Gate<A> {
     fn serves(&self) -> bool {
         self.socket.strong_count() > 0 && matches!(self.state.lock().life, Life::Connecting | Life::Connected)
+    }
+
+    fn warn(&self, notice: &Notice) {
+        if let Some(socket) = self.socket.upgrade()
+            && self.state.lock().life == Life::Connected
+        {
+            // One that has no room for it will be told when it is closed.
+            let _ = socket.emit("warning", notice);
+        }
     }
 
     fn tell(&self, notice: &Notice) -> Told {

@@ -10,7 +10,9 @@ use std::time::Duration;
 use socketioxide::adapter::Adapter;
 use socketioxide::handler::{FromConnectParts, Value};
 use socketioxide::socket::Socket;
-use watertight::{Activity, ActivityKind, Caught, Guarded, NoResponder, Scope};
+use watertight::{
+    Activity, ActivityKind, Admission, Caught, Guarded, NoResponder, Notice, Scope, ensure_installed,
+};
 
 use super::macros::{all_tuples, extract};
 use super::message::ViaGuard;
@@ -176,6 +178,11 @@ fn spawn<A: Adapter>(s: &Arc<Socket<A>>, future: impl Future<Output = ()> + Send
     }
 }
 
+/// What a client is told whose namespace is switched off.
+fn switched_off(retry_after: Duration) -> Box<dyn Display + Send> {
+    Box::new(Notice::new("breaker_open", "").retry(true, retry_after).line())
+}
+
 /// What is registered with socketioxide for a namespace.
 pub(crate) struct ConnectGuard<H, T> {
     handler: H,
@@ -202,11 +209,11 @@ impl<H, T> ConnectGuard<H, T> {
     {
         let Some(lanes) = watertight::lanes() else {
             let work = self.handler.call_middleware(s, auth);
-            return Box::pin(Guarded::new(scope, work, None::<NoResponder>).with_deadline());
+            return Box::pin(Guarded::new(scope, work, None::<NoResponder>).as_handler());
         };
         let (handler, auth) = (self.handler.clone(), auth.clone());
         let work = async move { handler.call_middleware(s, &auth).await };
-        Box::pin(lanes.spawn(Guarded::new(scope, work, None::<NoResponder>).with_deadline()))
+        Box::pin(lanes.spawn(Guarded::new(scope, work, None::<NoResponder>).as_handler()))
     }
 }
 
@@ -228,10 +235,32 @@ where
             if !compartment.is_live() {
                 return Err(Box::new("this connection is being closed") as _);
             }
+            // Before any code of the application's.
+            if let Some(held) = ensure_installed().refuses(&compartment) {
+                return Err(Box::new(held.notice().line()) as _);
+            }
+            let connecting = Activity::new(ActivityKind::Connect, s.ns().to_owned(), "");
+            let tries = match ensure_installed().breakers().admission(&connecting) {
+                Admission::Pass => None,
+                Admission::Probe(probe) => Some(probe),
+                Admission::Refused { retry_after } => return Err(switched_off(retry_after)),
+                // A kind of admission that is not known here yet.
+                _ => return Err(switched_off(Duration::ZERO)),
+            };
             // Before the client learns that it is connected: nothing it sends from then on is lost.
             let gate = Gate::open(&s, Arc::clone(&compartment));
+            gate.tries(tries);
             let activity = Activity::new(ActivityKind::Middleware, s.ns().to_owned(), "");
-            let work = self.check(s, auth, Scope::for_handler(compartment, activity));
+            let scope = match ensure_installed().breakers().admission(&activity) {
+                Admission::Pass => Scope::for_handler(compartment, activity),
+                Admission::Probe(probe) => Scope::for_handler(compartment, activity).trying(probe),
+                Admission::Refused { retry_after } => {
+                    gate.refused();
+                    return Err(switched_off(retry_after));
+                }
+                _ => return Err(switched_off(Duration::ZERO)),
+            };
+            let work = self.check(s, auth, scope);
             let refused = tokio::select! {
                 biased;
                 result = work => match result {
@@ -256,10 +285,15 @@ where
             return;
         }
         let activity = Activity::new(ActivityKind::Connect, s.ns().to_owned(), "");
-        let scope = Scope::for_handler(Arc::clone(gate.compartment()), activity);
+        let mut scope = Scope::for_handler(Arc::clone(gate.compartment()), activity);
+        if let Some(probe) = gate.take_try() {
+            scope = scope.trying(probe);
+        }
         let (handler, opening) = (self.handler.clone(), Arc::clone(&gate));
         gate.call(move || {
-            let _ = watertight::run(scope, None::<NoResponder>, || handler.call(s, auth));
+            if watertight::run(scope.clone(), None::<NoResponder>, || handler.call(s, auth)).is_ok() {
+                scope.called();
+            }
             opening.handler_called();
         });
     }

@@ -9,7 +9,7 @@ use socketioxide::handler::FromDisconnectParts;
 use socketioxide::socket::{DisconnectReason, Socket};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
-use watertight::{Activity, ActivityKind, Guarded, NoResponder, Scope, ensure_installed};
+use watertight::{Activity, ActivityKind, Guarded, Misbehaviour, NoResponder, Scope, ensure_installed};
 
 use super::macros::{all_tuples, extract};
 use super::message::ViaGuard;
@@ -93,6 +93,11 @@ impl<A: Adapter> socketioxide::handler::DisconnectHandler<A, ViaGuard> for Disco
         if !gate.disconnecting(&s) {
             return;
         }
+        match reason {
+            DisconnectReason::PacketParsingError => gate.sent_nonsense(),
+            DisconnectReason::HeartbeatTimeout => gate.compartment().misbehaves(Misbehaviour::Heartbeat),
+            _ => {}
+        }
         let clean_up = CleanUp { gate: Arc::clone(&gate), socket: Some(Arc::clone(&s)), remove: defer };
         if gate.leaves_silently() {
             return;
@@ -106,7 +111,7 @@ impl<A: Adapter> socketioxide::handler::DisconnectHandler<A, ViaGuard> for Disco
                 let scope = Scope::for_handler(Arc::clone(gate.compartment()), activity);
                 let called = watertight::run(scope.clone(), None::<NoResponder>, || handler(s, reason));
                 if let Ok(Some(work)) = called {
-                    let work = Guarded::new(scope, work, None::<NoResponder>).with_deadline();
+                    let work = Guarded::new(scope, work, None::<NoResponder>).as_handler();
                     start(async move {
                         let _reported = work.await;
                         drop(ending);

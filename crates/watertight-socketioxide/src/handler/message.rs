@@ -5,12 +5,12 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use socketioxide::adapter::Adapter;
-use socketioxide::extract::AckSender;
 use socketioxide::handler::{FromMessage, FromMessageParts, Value};
 use socketioxide::socket::Socket;
-use watertight::{Guarded, Notice, Scope};
+use watertight::{Admission, Guarded, Misbehaviour, Notice, Scope, Watertight};
 
 use super::macros::extract;
+use super::refusal::{Refusal, refuse};
 use super::start;
 use crate::gate::Gate;
 
@@ -49,10 +49,7 @@ impl<A: Adapter> AckError<A> {
     }
 
     fn send(self, notice: &Notice) {
-        let mut nothing = Value::Str("".into(), None);
-        let Ok(ack) = AckSender::from_message_parts(&self.socket, &mut nothing, &Some(self.ack_id));
-        // The client may be gone, or slow to read: then there is nobody to answer.
-        let _ = ack.send(notice);
+        refuse(&self.socket, Some(self.ack_id), notice);
     }
 
     fn responder(this: Option<Self>) -> Option<impl FnOnce(&Notice) + Send + 'static> {
@@ -67,6 +64,11 @@ fn spawn<A: Adapter>(future: impl Future<Output = ()> + Send + 'static, ack: Opt
         // Called by somebody else than a guard: as socketioxide does.
         Err(future) => start(future),
     }
+}
+
+/// An extractor refused what the client sent.
+fn failed_extraction<E>(_: E) {
+    watertight::misbehaved(Misbehaviour::FailedExtraction);
 }
 
 impl<A, F, Fut> MessageHandler<A, ()> for F
@@ -94,8 +96,8 @@ macro_rules! impl_message_handler {
         {
             fn call(&self, s: Arc<Socket<A>>, mut v: Value, ack_id: Option<i64>) {
                 let ack = AckError::new(&s, ack_id);
-                $(let $ty = extract!($ty::from_message_parts(&s, &mut v, &ack_id), |_| ());)*
-                let last = extract!($last::from_message(s, v, ack_id), |_| ());
+                $(let $ty = extract!($ty::from_message_parts(&s, &mut v, &ack_id), failed_extraction);)*
+                let last = extract!($last::from_message(s, v, ack_id), failed_extraction);
                 spawn((self.clone())($($ty,)* last), ack);
             }
         }
@@ -144,9 +146,21 @@ where
     H: MessageHandler<A, T>,
 {
     fn dispatch(&self, s: Arc<Socket<A>>, v: Value, ack_id: Option<i64>) {
+        let breakers = watertight::installed().map(Watertight::breakers);
+        let scope = match breakers.map(|breakers| breakers.admission(self.scope.activity())) {
+            None | Some(Admission::Pass) => self.scope.clone(),
+            Some(Admission::Probe(probe)) => self.scope.trying(probe),
+            Some(Admission::Refused { retry_after }) => {
+                return refuse(&s, ack_id, &Refusal::breaker_open(retry_after));
+            }
+            // A kind of admission that is not known here yet.
+            Some(_) => return,
+        };
         let ack = AckError::responder(AckError::new(&s, ack_id));
-        // The panic has been reported; the reader task that called goes on.
-        let _ = watertight::run(self.scope.clone(), ack, || self.handler.call(s, v, ack_id));
+        // A panic has been reported; who called goes on.
+        if watertight::run(scope.clone(), ack, || self.handler.call(s, v, ack_id)).is_ok() {
+            scope.called();
+        }
     }
 }
 

@@ -9,6 +9,7 @@ pub(crate) mod connect;
 pub(crate) mod disconnect;
 mod macros;
 pub(crate) mod message;
+pub(crate) mod refusal;
 
 pub use connect::{ConnectHandler, ConnectMiddleware};
 pub use disconnect::DisconnectHandler;

@@ -9,6 +9,7 @@
 mod body;
 mod future;
 mod query;
+mod visit;
 
 use std::convert::Infallible;
 use std::fmt;
@@ -23,7 +24,7 @@ use http_body_util::Full;
 use hyper::service::Service as HyperService;
 use socketioxide::adapter::{Adapter, LocalAdapter};
 use tower_service::Service as TowerService;
-use watertight::{Connection, Registry};
+use watertight::{Connection, Lease, Registry};
 
 use self::body::HttpResponse;
 pub(crate) use self::body::PassBody;
@@ -32,6 +33,7 @@ pub use self::future::ResponseFuture;
 use self::future::Task;
 pub use self::query::NotFoundService;
 use self::query::{EngineQuery, Transport};
+pub use self::visit::{Identify, Visit};
 use crate::session::{Closer, PollingSession};
 
 type Upstream<S, A> = socketioxide::service::SocketIoService<PassBody<S>, A>;
@@ -42,11 +44,12 @@ type Upstream<S, A> = socketioxide::service::SocketIoService<PassBody<S>, A>;
 pub struct SocketIoService<S: Clone, A: Adapter = LocalAdapter> {
     upstream: Upstream<S, A>,
     path: Arc<str>,
+    identify: Option<Arc<dyn Identify>>,
 }
 
 impl<S: Clone, A: Adapter> SocketIoService<S, A> {
-    pub(crate) fn new(upstream: Upstream<S, A>, path: Arc<str>) -> Self {
-        Self { upstream, path }
+    pub(crate) fn new(upstream: Upstream<S, A>, path: Arc<str>, identify: Option<Arc<dyn Identify>>) -> Self {
+        Self { upstream, path, identify }
     }
 
     /// A service that makes clones of this one, for servers that want one for each connection.
@@ -68,6 +71,13 @@ impl<S: Clone, A: Adapter> SocketIoService<S, A> {
         (task, request.map(RequestBody::client))
     }
 
+    /// Opens the compartment of whoever opens a session.
+    fn welcome<B>(&self, connection: Option<&Connection>, request: &Request<B>) -> Lease {
+        let lease = Registry::global().open(connection);
+        visit::introduce(&lease, request, self.identify.as_deref());
+        lease
+    }
+
     fn task<B>(
         &self,
         query: &EngineQuery,
@@ -77,14 +87,14 @@ impl<S: Clone, A: Adapter> SocketIoService<S, A> {
         let connection = request.extensions().get::<Connection>().cloned();
         match (&query.session, query.transport) {
             (None, Transport::Polling) => {
-                let lease = Registry::global().open(connection.as_ref());
+                let lease = self.welcome(connection.as_ref(), request);
                 let session = PollingSession::new(lease.clone(), query.is_v3, closer());
                 request.extensions_mut().insert(lease);
                 request.extensions_mut().insert(Arc::clone(&session));
                 Task::Open { session }
             }
             (None, Transport::WebSocket) => {
-                let lease = Registry::global().open(connection.as_ref());
+                let lease = self.welcome(connection.as_ref(), request);
                 request.extensions_mut().insert(lease.clone());
                 Task::Upgrade { lease, session: None, connection }
             }
@@ -209,8 +219,8 @@ where
 
 impl<S: Clone, A: Adapter> Clone for SocketIoService<S, A> {
     fn clone(&self) -> Self {
-        let Self { upstream, path } = self;
-        Self { upstream: upstream.clone(), path: Arc::clone(path) }
+        let Self { upstream, path, identify } = self;
+        Self { upstream: upstream.clone(), path: Arc::clone(path), identify: identify.clone() }
     }
 }
 

@@ -128,6 +128,16 @@ impl Breakers {
         }
     }
 
+    /// [`admit`](Self::admit) now; reads the clock only while something is off.
+    #[must_use]
+    #[inline]
+    pub fn admission(&self, activity: &Activity) -> Admission {
+        if self.0.off.load(Ordering::Relaxed) == 0 {
+            return Admission::Pass;
+        }
+        self.admit(activity, Instant::now())
+    }
+
     /// Counts a fault of `identity` in `activity`. Answers when that switched it off: because enough different
     /// identities crashed in it within the window, or because it was the try's. While it is off, faults of what had
     /// begun before change nothing.

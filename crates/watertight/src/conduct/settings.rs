@@ -65,9 +65,9 @@ impl Default for Weights {
             heartbeat: 2.0,
             // Each message beyond its rate, whose burst has made all allowance there is.
             flood: 1.0,
-            // Only counts where the policy leaves the socket in place. Three at once stay below disconnecting and the
-            // fourth reaches it, as does `StandardPolicy::DEFAULT_FAIL_EVENT_LIMIT`.
-            fault: 5.0,
+            // Only counts where the policy leaves the socket in place, and that has a limit of its own: ten at once
+            // disconnect whatever that is.
+            fault: 2.0,
         }
     }
 }

@@ -8,6 +8,8 @@ mod seen;
 
 use serde::Serialize;
 
+use crate::conduct::Misbehaviour;
+
 pub(crate) use backtrace::Frames;
 pub use component::Component;
 pub use location::Location;
@@ -28,6 +30,12 @@ pub enum Fault {
     Stall,
     /// Bytes of the client are waiting and nobody reads them: the transport's own code is stuck.
     Deaf,
+    /// A client sends more than it may.
+    Flood,
+    /// A client sends what the server does not understand, again and again.
+    Protocol,
+    /// A client does not read what it is sent.
+    SlowConsumer,
 }
 
 impl Fault {
@@ -39,6 +47,20 @@ impl Fault {
             Self::Deadline => "deadline",
             Self::Stall => "stall",
             Self::Deaf => "deaf",
+            Self::Flood => "flood",
+            Self::Protocol => "protocol",
+            Self::SlowConsumer => "slow_consumer",
+        }
+    }
+}
+
+impl From<Misbehaviour> for Fault {
+    /// What it is called when the score of a compartment has reached a threshold by this.
+    fn from(kind: Misbehaviour) -> Self {
+        match kind {
+            Misbehaviour::Flood => Self::Flood,
+            Misbehaviour::SlowConsumer => Self::SlowConsumer,
+            _ => Self::Protocol,
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Instant, SystemTime};
 use super::{Attribution, Fault, Frames, Location, Outcome};
 use crate::activity::Activity;
 use crate::compartment::Compartment;
+use crate::conduct::Standing;
 use crate::seal::Notice;
 
 /// The longest message that is kept, in bytes.
@@ -25,6 +26,8 @@ pub struct Report {
     pub(crate) outcome: Outcome,
     pub(crate) origin: Origin,
     pub(crate) responder: Option<Responder>,
+    /// What its compartment's score has come to by this, when that is why it is reported.
+    pub(crate) standing: Standing,
 }
 
 /// Where and when it happened.
@@ -70,6 +73,7 @@ impl Report {
             outcome: Outcome::Escaped,
             origin: Origin::now(message.as_ref()),
             responder: None,
+            standing: Standing::Fine,
         }
     }
 }

@@ -26,6 +26,7 @@ use crate::identity::Identity;
 use crate::incident::IncidentId;
 use crate::ledger::Ledger;
 use crate::moment::Moment;
+use crate::seal::Notice;
 
 /// Ended quarantines that one call files away, so that no call pays for all that end together.
 const SETTLE_AT_ONCE: usize = 8;
@@ -42,6 +43,17 @@ pub struct Held {
     pub until: SystemTime,
     /// How many times in a row it was quarantined, less what was forgiven. An operator's alone has 0.
     pub level: u32,
+}
+
+impl Held {
+    /// What the client is told: it may come back when its time is over.
+    #[must_use]
+    pub fn notice(&self) -> Notice {
+        let mut notice =
+            Notice::new("quarantined", "This client is refused for a while.").retry(true, self.retry_after);
+        notice.id = self.incident;
+        notice
+    }
 }
 
 /// What became of a fault that was counted against an identity.

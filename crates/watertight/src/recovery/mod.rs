@@ -1,13 +1,14 @@
 //! The recovery: a thread of its own with its own runtime, so that it works while the server's is wedged.
 
 mod deaf;
+mod discipline;
 mod seal;
 mod storm;
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
@@ -16,15 +17,19 @@ use self::deaf::Listening;
 use self::seal::{Sealing, Telling};
 use self::storm::Storms;
 use crate::compartment::Compartment;
+use crate::conduct::Misbehaviour;
 use crate::fault::{Attribution, Component, Frames, Origin, Report};
 use crate::guard::quietly;
 use crate::hook;
 use crate::incident::{Incident, IncidentId, Offender};
-use crate::inner::{Command, GENERIC_MESSAGE, Inner};
+use crate::inner::{Command, Inner, told_of};
 use crate::policy::{Case, Policy, StandardPolicy, Verdict};
 use crate::registry::Registry;
-use crate::seal::{Notice, SealMode};
+use crate::seal::{Notice, Seal, SealMode};
 use crate::sink::{Event, Sink};
+
+/// A client that takes nothing for so long is slow: longer than any round trip, and than a garbage collection there.
+const NOT_TAKEN: Duration = Duration::from_secs(1);
 
 /// Starts the recovery thread. It ends with the process.
 pub(crate) fn start(inner: Arc<Inner>, commands: mpsc::UnboundedReceiver<Command>) -> std::io::Result<()> {
@@ -108,7 +113,8 @@ impl Recovery {
 
     /// One fault, from the report to the verdict's execution.
     fn handle(&mut self, report: Report) {
-        let Report { fault, attribution, compartment, activity, outcome, origin, responder } = report;
+        let Report { fault, attribution, compartment, activity, outcome, origin, responder, standing } =
+            report;
         let Origin { message, location, thread, frames, at, time } = origin;
         let component = location.as_ref().map_or(Component::Unknown, Component::of);
         let storm = self.storms.count(location.as_ref(), &component, Instant::now());
@@ -121,6 +127,7 @@ impl Recovery {
             component: &component,
             location: location.as_ref(),
             message: &message,
+            standing,
         };
         let mut verdict = self.judge(&case);
         match (&compartment, attribution) {
@@ -141,14 +148,28 @@ impl Recovery {
         // The right to seal is taken before anything is announced: a second fault of the same compartment,
         // or an operator, may have been faster.
         let sealing = match (&compartment, verdict) {
-            (Some(compartment), Verdict::Disconnect) if compartment.begin_seal() => Some(compartment.clone()),
-            (_, Verdict::Disconnect) => {
+            (Some(compartment), Verdict::Disconnect | Verdict::Quarantine) if compartment.begin_seal() => {
+                Some(compartment.clone())
+            }
+            (_, Verdict::Disconnect | Verdict::Quarantine) => {
                 verdict = Verdict::Ignore;
                 None
             }
             _ => None,
         };
         let id = IncidentId::at(time);
+        let held =
+            sealing.as_ref().and_then(|compartment| self.inner.strike(compartment, fault, verdict, id));
+        match (verdict, held) {
+            (Verdict::Disconnect, Some(_)) => verdict = Verdict::Quarantine,
+            // Switched off, on the list of those who never are, or others would suffer for it.
+            (Verdict::Quarantine, None) => verdict = Verdict::Disconnect,
+            _ => {}
+        }
+        let tripped = compartment.as_ref().and_then(|compartment| {
+            let counts = sealing.is_some() || verdict == Verdict::FailEvent;
+            counts.then(|| self.inner.blame(activity.as_ref(), compartment, fault, attribution)).flatten()
+        });
         let offender = compartment.as_deref().map(offender);
         let mut incident = Incident {
             id,
@@ -167,11 +188,23 @@ impl Recovery {
             sealed_after: None,
             storm,
         };
-        let notice = self.notice(&incident);
+        let mut notice = self.notice(&incident);
+        if let Some(held) = held {
+            notice.retry_after = held.retry_after;
+        }
         if let Some(compartment) = &compartment {
             let fails_event = verdict == Verdict::FailEvent;
             if fails_event {
                 compartment.count_failed_event();
+                compartment.misbehaves(Misbehaviour::Fault);
+            }
+            if verdict == Verdict::Warn {
+                self.inner.counters.warned.add();
+                compartment.on_runtime(|| {
+                    for part in compartment.parts() {
+                        quietly(|| part.warn(&notice));
+                    }
+                });
             }
             if let Some(responder) = responder {
                 // What it holds is the application's, also when it is not called.
@@ -186,7 +219,8 @@ impl Recovery {
             let sealing = Sealing {
                 compartment,
                 notice,
-                mode: SealMode::Disconnect,
+                mode: if held.is_some() { SealMode::Expel } else { SealMode::Disconnect },
+                // Whom nobody reads, nobody's polite end reaches either.
                 transport_is_dead: attribution == Attribution::Transport,
             };
             let telling = sealing.tell();
@@ -196,6 +230,14 @@ impl Recovery {
             self.tell_sinks(&Event::Fault(&incident));
         }
         self.enter_mode();
+        if let (Some(held), Some(identity)) =
+            (&held, incident.offender.as_ref().and_then(|offender| offender.identity.as_ref()))
+        {
+            self.tell_sinks(&Event::Quarantined { id, identity, held });
+        }
+        if let (Some(tripped), Some(activity)) = (&tripped, &incident.activity) {
+            self.tell_sinks(&Event::Tripped { id, activity, tripped });
+        }
         if let (Some(_), Some(offender), false) = (&sealing, &incident.offender, storm) {
             self.tell_sinks(&Event::Sealing { id, offender, code: fault.code() });
         }
@@ -209,6 +251,9 @@ impl Recovery {
             }
             incident.backtrace = symbolise(frames).await;
             let incident = Arc::new(incident);
+            if let Some(store) = &inner.store {
+                quietly(|| store.incident(&incident));
+            }
             inner.each_sink(|sink| sink.incident(&incident));
         });
     }
@@ -219,8 +264,11 @@ impl Recovery {
 
     fn notice(&self, incident: &Incident) -> Notice {
         let settings = &self.inner.settings;
-        let message =
-            if settings.expose_details { incident.message.clone() } else { GENERIC_MESSAGE.to_owned() };
+        let message = if settings.expose_details {
+            incident.message.clone()
+        } else {
+            told_of(incident.fault).to_owned()
+        };
         let mut notice = Notice::new(incident.fault.code(), message).retry(true, settings.retry_after);
         notice.id = incident.id;
         notice
@@ -270,6 +318,7 @@ impl Recovery {
     fn sweep(&mut self) {
         let now = Instant::now();
         self.seal_orphans();
+        note_slow_consumers();
         for summary in self.storms.summaries(now) {
             let storm::Summary { location, component, omitted, window } = &summary;
             let (location, component) = (location.as_ref(), component);
@@ -357,6 +406,18 @@ impl Inner {
         if !storm {
             let sealed = Event::Sealed { id: *id, offender, code, took: since.elapsed() };
             self.each_sink(|sink| sink.event(&sealed));
+        }
+    }
+}
+
+/// Counts every client against itself that has taken nothing of what it is sent since the last sweep.
+fn note_slow_consumers() {
+    for compartment in Registry::global().all() {
+        let waits = |part: &Arc<dyn Seal>| {
+            quietly(|| part.not_taken()).flatten().is_some_and(|time| time >= NOT_TAKEN)
+        };
+        if compartment.is_live() && compartment.parts().iter().any(waits) {
+            compartment.misbehaves(Misbehaviour::SlowConsumer);
         }
     }
 }

@@ -15,8 +15,12 @@ pub use capture::CaptureSink;
 pub use ring::RingSink;
 pub use trace::TracingSink;
 
+use crate::activity::Activity;
+use crate::breaker::Tripped;
 use crate::fault::{Component, Location};
+use crate::identity::Identity;
 use crate::incident::{Incident, IncidentId, Offender};
+use crate::quarantine::Held;
 use crate::watchdog::Stall;
 
 /// What the recovery does, as it does it. During a storm only the first few of each location are told;
@@ -63,6 +67,24 @@ pub enum Event<'a> {
         offender: &'a Offender,
         /// How many parts are left.
         parts: usize,
+    },
+    /// An identity is refused from now on, for a while.
+    Quarantined {
+        /// The incident that led to it.
+        id: IncidentId,
+        /// Who.
+        identity: &'a Identity,
+        /// Until when.
+        held: &'a Held,
+    },
+    /// An activity is switched off for everyone, for a while.
+    Tripped {
+        /// The incident that was one too many.
+        id: IncidentId,
+        /// Which.
+        activity: &'a Activity,
+        /// For how long, and why.
+        tripped: &'a Tripped,
     },
     /// A piece of work has not returned to its executor for longer than the warning limit, and still does not. Past
     /// the second limit a `Fault` follows.

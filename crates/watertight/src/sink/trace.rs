@@ -62,6 +62,14 @@ impl Sink for TracingSink {
             Event::Lost { reports } => {
                 tracing::error!(target: "watertight", reports, "faults lost: the queue was full");
             }
+            Event::Quarantined { id, identity, held } => tracing::error!(
+                target: "watertight", incident = %id, identity = %identity, retry_after = ?held.retry_after,
+                level = held.level, "an identity is quarantined"
+            ),
+            Event::Tripped { id, activity, tripped } => tracing::error!(
+                target: "watertight", incident = %id, activity = %activity, open_for = ?tripped.open_for,
+                identities = tripped.identities, "an activity is switched off"
+            ),
             Event::Stalling(stall) => tracing::warn!(
                 target: "watertight", socket = stall.socket(), activity = stall.working_on(), thread = stall.thread,
                 held = ?stall.held, stack = stall.stack.as_deref(), "a thread is held"

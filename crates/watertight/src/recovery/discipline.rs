@@ -1,0 +1,87 @@
+//! What a fault means beyond its own connection: for the identity behind it, and for the activity it happened in.
+
+use std::sync::Arc;
+
+use crate::activity::Activity;
+use crate::breaker::Tripped;
+use crate::compartment::Compartment;
+use crate::fault::{Attribution, Fault};
+use crate::identity::Identity;
+use crate::incident::IncidentId;
+use crate::inner::Inner;
+use crate::moment::Moment;
+use crate::policy::Verdict;
+use crate::quarantine::{Held, Strike};
+use crate::registry::Registry;
+
+/// How many others of an address are looked at: one that has joined a namespace is enough.
+const CANDIDATES: usize = 64;
+
+impl Inner {
+    /// Counts a fault that seals `compartment` against its identity. Answers the quarantine that this led to.
+    pub(super) fn strike(
+        &self,
+        compartment: &Arc<Compartment>,
+        fault: Fault,
+        verdict: Verdict,
+        id: IncidentId,
+    ) -> Option<Held> {
+        // Nobody's client makes the transport's own code get stuck.
+        if fault == Fault::Deaf {
+            return None;
+        }
+        let identity = compartment.identity()?;
+        let shared = || others_in_good_standing(compartment, &identity);
+        let strike = if verdict == Verdict::Quarantine {
+            let reason = format!("a verdict on {}", fault.code());
+            self.quarantine.hold(&identity, id, reason, Moment::now(), shared)
+        } else {
+            self.quarantine.strike(&identity, id, Moment::now(), shared)
+        };
+        let Strike::Quarantined(held) = strike else { return None };
+        self.counters.quarantined.add();
+        self.remember(&identity);
+        Some(held)
+    }
+
+    /// Writes a quarantine down.
+    pub(crate) fn remember(&self, identity: &Identity) {
+        if let Some(store) = &self.store
+            && let Some(entry) = self.quarantine.entry(identity, Moment::now().instant)
+        {
+            crate::guard::quietly(|| store.quarantined(&entry));
+        }
+    }
+
+    /// Counts a fault against the activity that it happened in, unless nobody knows whose or in what.
+    pub(super) fn blame(
+        &self,
+        activity: Option<&Activity>,
+        compartment: &Compartment,
+        fault: Fault,
+        attribution: Attribution,
+    ) -> Option<Tripped> {
+        // What a client sends too much of, or does not read, is not the handler's doing.
+        let of_a_handler = matches!(fault, Fault::Panic | Fault::Deadline | Fault::Stall);
+        if !of_a_handler || attribution != Attribution::Exact {
+            return None;
+        }
+        let tripped = self.breakers.fault(activity?, &compartment.identity()?, Moment::now().instant)?;
+        self.counters.tripped.add();
+        Some(tripped)
+    }
+}
+
+/// Whether somebody else, who has done nothing wrong, uses the same address: then it is a proxy's or a household's, and
+/// refusing it would punish them.
+fn others_in_good_standing(compartment: &Compartment, identity: &Identity) -> bool {
+    let Identity::Address(_) = identity else { return false };
+    let candidates = Registry::global().some(CANDIDATES, |other| {
+        other.key() != compartment.key()
+            && other.is_live()
+            && other.faults() == 0
+            && other.client().map(Identity::of_address).as_ref() == Some(identity)
+    });
+    // Not under the registry's lock: it asks code of others.
+    candidates.iter().any(|other| other.serves())
+}
