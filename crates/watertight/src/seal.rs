@@ -127,7 +127,8 @@ pub trait Seal: Any + Send + Sync {
 
     /// Whether the notice has left this process `copies` times, as far as this part can know: each namespace of
     /// the client gets one. `None`: it cannot know. A part that can calls
-    /// [`Compartment::progress`](crate::Compartment::progress) when the answer changes.
+    /// [`Compartment::progress`](crate::Compartment::progress) when the answer changes. First asked when all parts have
+    /// told.
     fn delivered(&self, _notice: &Notice, _copies: usize) -> Option<bool> {
         None
     }

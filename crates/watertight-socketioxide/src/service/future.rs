@@ -80,6 +80,7 @@ where
                 _ => unknown_session(),
             }));
         };
+        let look = this.task.session().map(|session| session.look());
         let polled = match this.task.session() {
             None => future.poll(cx),
             Some(session) => {
@@ -93,8 +94,8 @@ where
                 }
             }
         };
-        if let (Poll::Pending, Task::Poll { session, number }) = (&polled, &*this.task)
-            && !session.park(*number, cx.waker())
+        if let (Poll::Pending, Task::Poll { session, number }, Some(look)) = (&polled, &*this.task, look)
+            && !session.park(*number, look, cx.waker())
         {
             this.future.set(None);
             let packet = session.close_packet();

@@ -1,6 +1,7 @@
 //! Engine.IO sessions: which compartment a session is, and how one that polls is closed.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+mod polls;
+
 use std::sync::{Arc, Weak};
 use std::task::Waker;
 
@@ -8,6 +9,9 @@ use parking_lot::Mutex;
 use socketioxide::adapter::Adapter;
 use socketioxide::socket::Socket;
 use watertight::{Activity, CloseMode, Compartment, Lease, Notice, Registry, Scope, Seal};
+
+pub(crate) use self::polls::Look;
+use self::polls::{Parked, Polls};
 
 /// The compartment of a socket's session. Opens one for a session whose request did not pass through our
 /// service; makes the session's id known.
@@ -48,44 +52,21 @@ pub(crate) struct PollingSession {
     scope: Scope,
     /// Engine.IO 3 frames its packets differently.
     is_v3: bool,
-    /// Counts the poll requests.
-    polls: AtomicU32,
-    state: Mutex<State>,
-}
-
-struct State {
-    closer: Option<Closer>,
-    /// The poll request that waits for something to be sent.
-    parked: Option<Waker>,
-    /// The number of poll requests when the client had just been told.
-    told_at: Option<u32>,
-    /// A poll request came after that and found nothing more to be sent.
-    drained: bool,
-    end: End,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum End {
-    Open,
-    /// It is a WebSocket now; that connection is another part.
-    Upgraded,
-    Closing,
-    Closed,
+    polls: Polls,
+    /// Present until the session is closed or upgraded.
+    closer: Mutex<Option<Closer>>,
 }
 
 impl PollingSession {
     pub(crate) fn new(lease: Lease, is_v3: bool, closer: Closer) -> Arc<Self> {
         let scope = Scope::new(Arc::clone(&lease), Activity::transport());
-        let state =
-            State { closer: Some(closer), parked: None, told_at: None, drained: false, end: End::Open };
-        let polls = AtomicU32::new(0);
         let session = Arc::new_cyclic(|this| Self {
             this: Weak::clone(this),
             lease,
             scope,
             is_v3,
-            polls,
-            state: Mutex::new(state),
+            polls: Polls::new(),
+            closer: Mutex::new(Some(closer)),
         });
         session.lease.attach(&session);
         session
@@ -111,71 +92,52 @@ impl PollingSession {
 
     /// A poll request begins; answers its number.
     pub(crate) fn begin_poll(&self) -> u32 {
-        self.polls.fetch_add(1, Ordering::AcqRel) + 1
+        self.polls.begin()
+    }
+
+    /// A poll request is about to ask the engine for something to send.
+    pub(crate) fn look(&self) -> Look {
+        self.polls.look()
     }
 
     /// The poll request `number` has nothing to send and waits. `false`: the session is closed, so it is to be
     /// answered at once.
-    pub(crate) fn park(&self, number: u32, waker: &Waker) -> bool {
-        let progressed = {
-            let mut state = self.state.lock();
-            if state.end >= End::Closing {
-                return false;
-            }
-            match &mut state.parked {
-                Some(parked) => parked.clone_from(waker),
-                parked => *parked = Some(waker.clone()),
-            }
-            // Its client has read all that was sent before it asked again.
-            let drained = state.told_at.is_some_and(|told_at| number > told_at);
-            drained && !std::mem::replace(&mut state.drained, drained)
-        };
-        if progressed {
+    pub(crate) fn park(&self, number: u32, look: Look, waker: &Waker) -> bool {
+        let parked = self.polls.park(number, look, waker);
+        if parked == Parked::Drained {
             self.lease.progress();
         }
-        true
+        parked != Parked::Refused
     }
 
     /// The session's transport is a WebSocket from now on.
     pub(crate) fn upgraded(&self) {
-        let mut state = self.state.lock();
-        if state.end == End::Open {
-            state.end = End::Upgraded;
-            state.closer = None;
+        if self.polls.upgrade() {
+            *self.closer.lock() = None;
         }
     }
 
     fn closed(&self) {
-        self.state.lock().end = End::Closed;
+        self.polls.closed();
         self.lease.progress();
     }
 }
 
 impl Seal for PollingSession {
     fn watch(&self, _notice: &Notice) {
-        self.state.lock().told_at = Some(self.polls.load(Ordering::Acquire));
+        self.polls.telling();
     }
 
     fn delivered(&self, _notice: &Notice, _copies: usize) -> Option<bool> {
-        let state = self.state.lock();
-        if state.end == End::Upgraded {
-            return None;
-        }
-        Some(state.drained)
+        // First asked when every part has told.
+        self.polls.drained()
     }
 
     fn close(&self, _mode: CloseMode) {
-        let (closer, parked) = {
-            let mut state = self.state.lock();
-            if state.end != End::Open {
-                return;
-            }
-            state.end = End::Closing;
-            (state.closer.take(), state.parked.take())
-        };
-        if let Some(parked) = parked {
-            parked.wake();
+        if !self.polls.close() {
+            return;
         }
+        let closer = self.closer.lock().take();
         match (closer, self.lease.session()) {
             (Some(closer), Some(session)) => {
                 let weak = Weak::clone(&self.this);
@@ -191,6 +153,6 @@ impl Seal for PollingSession {
     }
 
     fn is_gone(&self) -> bool {
-        matches!(self.state.lock().end, End::Upgraded | End::Closed)
+        self.polls.are_over()
     }
 }
