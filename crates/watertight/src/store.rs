@@ -194,6 +194,7 @@ mod tests {
         assert_eq!(identities(&store), [identity(2), identity(1)], "one for each identity");
         store.quarantined(&entry(3, 10));
         assert_eq!(identities(&store), [identity(3), identity(1)], "the one that ended soonest went");
+        assert_eq!(store.entries.lock().by_identity.len(), 2, "from both maps");
         store.lifted(&identity(1));
         store.lifted(&identity(9));
         assert_eq!(identities(&store), [identity(3)]);

@@ -134,6 +134,7 @@ impl Breakers {
     ///
     /// Only connect and event handlers, fallbacks and middleware have breakers: a disconnect handler must run, and
     /// the transport is everyone's.
+    #[must_use]
     pub fn fault(&self, activity: &Activity, identity: &Identity, now: Instant) -> Option<Tripped> {
         if !self.0.settings.enabled || !has_breaker(activity.kind()) {
             return None;
@@ -152,6 +153,7 @@ impl Breakers {
     }
 
     /// Switches `activity` on and forgets what spoke against it. Answers whether it was off.
+    #[must_use]
     pub fn reset(&self, activity: &Activity) -> bool {
         self.0.locked(|state| state.ledger.take(activity).is_some_and(|track| !track.is_on()))
     }
@@ -215,6 +217,7 @@ impl Probe {
 
     /// It crashed: the activity is off for twice as long as before. Answers `None` when its fault was counted
     /// already, or an operator has switched the activity on meanwhile.
+    #[must_use]
     pub fn fail(self, now: Instant) -> Option<Tripped> {
         let Inner { settings, .. } = &*self.breakers.0;
         self.breakers.0.locked(|state| {
