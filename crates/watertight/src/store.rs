@@ -178,7 +178,9 @@ mod tests {
     fn the_latest_incidents_come_first() {
         let store = MemoryStore::new(2, 1);
         let incidents: Vec<_> = (0..3).map(|_| incident()).collect();
-        incidents.iter().for_each(|incident| store.incident(incident));
+        for incident in &incidents {
+            store.incident(incident);
+        }
         let ids = |limit| store.recent(limit).iter().map(|incident| incident.id).collect::<Vec<_>>();
         assert_eq!(ids(9), [incidents[2].id, incidents[1].id]);
         assert_eq!(ids(1), [incidents[2].id]);

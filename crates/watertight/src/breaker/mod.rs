@@ -3,7 +3,7 @@
 //! Written here and not taken from a crate: failsafe, recloser, circuitbreaker-rs and tower-resilience count
 //! failed calls or their rate. One client that crashes an event a hundred times must not switch it off for the others,
 //! so what counts is how many different identities crashed, within a window; none of them can be told who called. What
-//! would be left of them, three states and a timer, is [`Track`](track::Track).
+//! would be left of them, three states and a timer, is [`track::Track`].
 
 mod settings;
 mod track;

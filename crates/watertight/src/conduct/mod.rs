@@ -183,9 +183,9 @@ mod tests {
 
     #[test]
     fn each_threshold_is_answered_when_it_is_crossed() {
+        use Standing::{Disconnect, Fine, Quarantine, Warn};
         let (conduct, now) = conduct();
         let answers: Vec<_> = (0..9).map(|_| conduct.strike(Misbehaviour::Malformed, now)).collect();
-        use Standing::{Disconnect, Fine, Quarantine, Warn};
         assert_eq!(answers, [Fine, Warn, Fine, Disconnect, Fine, Fine, Fine, Quarantine, Fine]);
     }
 

@@ -1,6 +1,6 @@
 //! Quarantine: identities that are refused at connect for a while.
 //!
-//! [`Record`](record::Record) is the history of one identity and knows the rules about time; this file is who may be
+//! [`record::Record`] is the history of one identity and knows the rules about time; this file is who may be
 //! quarantined at all, and the lock.
 
 mod allow;
