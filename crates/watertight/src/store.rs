@@ -53,8 +53,8 @@ struct Entries {
 }
 
 impl MemoryStore {
-    /// A store of at most so many incidents, the oldest out first, and quarantines, the one that ends soonest out
-    /// first (each at least 1).
+    /// A store of at most so many incidents, the oldest out first, and quarantines, the one that ends soonest
+    /// out first (each at least 1).
     #[must_use]
     pub fn new(incidents: usize, quarantines: usize) -> Self {
         let entries = Entries {

@@ -1,9 +1,10 @@
-//! Breakers: activities that are switched off for everyone for a while, because different identities crashed in them.
+//! Breakers: activities that are switched off for everyone for a while, because different identities crashed
+//! in them.
 //!
 //! Written here and not taken from a crate: failsafe, recloser, circuitbreaker-rs and tower-resilience count
-//! failed calls or their rate. One client that crashes an event a hundred times must not switch it off for the others,
-//! so what counts is how many different identities crashed, within a window; none of them can be told who called. What
-//! would be left of them, three states and a timer, is [`track::Track`].
+//! failed calls or their rate. One client that crashes an event a hundred times must not switch it off for
+//! the others, so what counts is how many different identities crashed, within a window; none of them can be
+//! told who called. What would be left of them, three states and a timer, is [`track::Track`].
 
 mod settings;
 mod track;
@@ -128,12 +129,12 @@ impl Breakers {
         }
     }
 
-    /// Counts a fault of `identity` in `activity`. Answers when that switched it off: because enough different
-    /// identities crashed in it within the window, or because it was the try's. While it is off, faults of what had
-    /// begun before change nothing.
+    /// Counts a fault of `identity` in `activity`. Answers when that switched it off: because enough
+    /// different identities crashed in it within the window, or because it was the try's. While it is off,
+    /// faults of what had begun before change nothing.
     ///
-    /// Only connect and event handlers, fallbacks and middleware have breakers: a disconnect handler must run, and
-    /// the transport is everyone's.
+    /// Only connect and event handlers, fallbacks and middleware have breakers: a disconnect handler must
+    /// run, and the transport is everyone's.
     #[must_use]
     pub fn fault(&self, activity: &Activity, identity: &Identity, now: Instant) -> Option<Tripped> {
         if !self.0.settings.enabled || !has_breaker(activity.kind()) {
@@ -195,8 +196,8 @@ fn has_breaker(kind: ActivityKind) -> bool {
     }
 }
 
-/// The one try of an activity that was switched off. Dropped without a word (its client left, its task was cancelled)
-/// it decides nothing, and another client may try.
+/// The one try of an activity that was switched off. Dropped without a word (its client left, its task was
+/// cancelled) it decides nothing, and another client may try.
 #[derive(Debug)]
 #[must_use = "dropping it lets another client try"]
 pub struct Probe {
