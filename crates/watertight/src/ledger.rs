@@ -104,7 +104,8 @@ impl<K: Hash + Eq, V> Ledger<K, V> {
         Some(slot.value)
     }
 
-    /// Makes records idle whose time in force has ended: at most `limit` of them, so that no call pays for all.
+    /// Makes records idle whose time in force has ended: at most `limit` of them, so that no call pays for
+    /// all.
     pub(crate) fn settle(&mut self, now: Instant, limit: usize) {
         for _ in 0..limit {
             let Some(first) = self.active.first_entry().filter(|first| first.key().0 <= now) else { return };
@@ -158,7 +159,8 @@ mod tests {
 
     fn any_step() -> impl Strategy<Value = Step> {
         prop_oneof![
-            6 => (0..12u8, any::<bool>(), 0..50u64).prop_map(|(key, active, at)| Step::Put { key, active, at }),
+            6 => (0..12u8, any::<bool>(), 0..50u64)
+                .prop_map(|(key, active, at)| Step::Put { key, active, at }),
             1 => (0..12u8).prop_map(|key| Step::Take { key }),
             1 => (0..50u64, 0..4usize).prop_map(|(now, limit)| Step::Settle { now, limit }),
         ]
@@ -167,7 +169,10 @@ mod tests {
     proptest! {
         /// Against a plain list that is searched from end to end.
         #[test]
-        fn keeps_what_is_worth_most(steps in prop::collection::vec(any_step(), 0..80), capacity in 1..6usize) {
+        fn keeps_what_is_worth_most(
+            steps in prop::collection::vec(any_step(), 0..80),
+            capacity in 1..6usize,
+        ) {
             let start = Instant::now();
             let at = |seconds| start + Duration::from_secs(seconds);
             let mut ledger = Ledger::new(capacity);

@@ -53,8 +53,8 @@ struct Entries {
 }
 
 impl MemoryStore {
-    /// A store of at most so many incidents, the oldest out first, and quarantines, the one that ends soonest out
-    /// first (each at least 1).
+    /// A store of at most so many incidents, the oldest out first, and quarantines, the one that ends soonest
+    /// out first (each at least 1).
     #[must_use]
     pub fn new(incidents: usize, quarantines: usize) -> Self {
         let entries = Entries {
@@ -178,7 +178,9 @@ mod tests {
     fn the_latest_incidents_come_first() {
         let store = MemoryStore::new(2, 1);
         let incidents: Vec<_> = (0..3).map(|_| incident()).collect();
-        incidents.iter().for_each(|incident| store.incident(incident));
+        for incident in &incidents {
+            store.incident(incident);
+        }
         let ids = |limit| store.recent(limit).iter().map(|incident| incident.id).collect::<Vec<_>>();
         assert_eq!(ids(9), [incidents[2].id, incidents[1].id]);
         assert_eq!(ids(1), [incidents[2].id]);
@@ -194,6 +196,7 @@ mod tests {
         assert_eq!(identities(&store), [identity(2), identity(1)], "one for each identity");
         store.quarantined(&entry(3, 10));
         assert_eq!(identities(&store), [identity(3), identity(1)], "the one that ended soonest went");
+        assert_eq!(store.entries.lock().by_identity.len(), 2, "from both maps");
         store.lifted(&identity(1));
         store.lifted(&identity(9));
         assert_eq!(identities(&store), [identity(3)]);

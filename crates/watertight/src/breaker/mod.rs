@@ -1,9 +1,10 @@
-//! Breakers: activities that are switched off for everyone for a while, because different identities crashed in them.
+//! Breakers: activities that are switched off for everyone for a while, because different identities crashed
+//! in them.
 //!
 //! Written here and not taken from a crate: failsafe, recloser, circuitbreaker-rs and tower-resilience count
-//! failed calls or their rate. One client that crashes an event a hundred times must not switch it off for the others,
-//! so what counts is how many different identities crashed, within a window; none of them can be told who called. What
-//! would be left of them, three states and a timer, is [`Track`](track::Track).
+//! failed calls or their rate. One client that crashes an event a hundred times must not switch it off for
+//! the others, so what counts is how many different identities crashed, within a window; none of them can be
+//! told who called. What would be left of them, three states and a timer, is [`track::Track`].
 
 mod settings;
 mod track;
@@ -142,8 +143,9 @@ impl Breakers {
     /// identities crashed in it within the window, or because it was the try's. While it is off, faults of what had
     /// begun before change nothing.
     ///
-    /// Only connect and event handlers, fallbacks and middleware have breakers: a disconnect handler must run, and
-    /// the transport is everyone's.
+    /// Only connect and event handlers, fallbacks and middleware have breakers: a disconnect handler must
+    /// run, and the transport is everyone's.
+    #[must_use]
     pub fn fault(&self, activity: &Activity, identity: &Identity, now: Instant) -> Option<Tripped> {
         if !self.0.settings.enabled || !has_breaker(activity.kind()) {
             return None;
@@ -162,6 +164,7 @@ impl Breakers {
     }
 
     /// Switches `activity` on and forgets what spoke against it. Answers whether it was off.
+    #[must_use]
     pub fn reset(&self, activity: &Activity) -> bool {
         self.0.locked(|state| state.ledger.take(activity).is_some_and(|track| !track.is_on()))
     }
@@ -203,8 +206,8 @@ fn has_breaker(kind: ActivityKind) -> bool {
     }
 }
 
-/// The one try of an activity that was switched off. Dropped without a word (its client left, its task was cancelled)
-/// it decides nothing, and another client may try.
+/// The one try of an activity that was switched off. Dropped without a word (its client left, its task was
+/// cancelled) it decides nothing, and another client may try.
 #[derive(Debug)]
 #[must_use = "dropping it lets another client try"]
 pub struct Probe {
@@ -225,6 +228,7 @@ impl Probe {
 
     /// It crashed: the activity is off for twice as long as before. Answers `None` when its fault was counted
     /// already, or an operator has switched the activity on meanwhile.
+    #[must_use]
     pub fn fail(self, now: Instant) -> Option<Tripped> {
         let Inner { settings, .. } = &*self.breakers.0;
         self.breakers.0.locked(|state| {

@@ -27,8 +27,8 @@ impl Default for BreakerSettings {
     fn default() -> Self {
         Self {
             enabled: true,
-            // One client that crashes everything it touches is quarantine's work, and two may be one person with
-            // two devices.
+            // One client that crashes everything it touches is quarantine's work, and two may be one person
+            // with two devices.
             identities: 3,
             window: Duration::from_mins(1),
             open_for: Duration::from_secs(30),
@@ -83,8 +83,8 @@ impl BreakerSettings {
         self
     }
 
-    /// How many activities are remembered: 1 to 1,000,000, default 4,096. Beyond it those are forgotten first that
-    /// are on, then those whose time off ends soonest.
+    /// How many activities are remembered: 1 to 1,000,000, default 4,096. Beyond it those are forgotten first
+    /// that are on, then those whose time off ends soonest.
     #[must_use]
     pub fn capacity(mut self, capacity: usize) -> Self {
         self.capacity = capacity;

@@ -292,10 +292,11 @@ proptest! {
                     match (phase, desk.breakers.admit(&event("chat"), desk.now)) {
                         (None, Admission::Pass) => {}
                         (Some(BreakerPhase::HalfOpen), Admission::Probe(probe)) => probes.push(probe),
-                        (Some(BreakerPhase::Open | BreakerPhase::Probing), Admission::Refused { retry_after }) => {
-                            prop_assert!(!retry_after.is_zero());
+                        (None | Some(BreakerPhase::HalfOpen), other) => {
+                            prop_assert!(false, "{phase:?} {other:?}");
                         }
-                        (phase, admission) => prop_assert!(false, "{phase:?} {admission:?}"),
+                        (_, Admission::Refused { retry_after }) => prop_assert!(!retry_after.is_zero()),
+                        (_, other) => prop_assert!(false, "{phase:?} {other:?}"),
                     }
                 }
                 Step::Succeed => probes.pop().into_iter().for_each(Probe::succeed),

@@ -38,8 +38,8 @@ impl Track {
         Self { crashed: Vec::new(), phase: Phase::Closed { last: now } }
     }
 
-    /// Counts a fault: for how long the activity is off from now on and how many crashed, if this one was the last
-    /// straw.
+    /// Counts a fault: for how long the activity is off from now on and how many crashed, if this one was the
+    /// last straw.
     pub(crate) fn fault(
         &mut self,
         settings: &BreakerSettings,

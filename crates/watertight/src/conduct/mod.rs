@@ -48,21 +48,22 @@ struct Score {
     counts: [u32; Misbehaviour::ALL.len()],
 }
 
-/// What a threshold may be missed by. Ten strikes of one point within half a second count as at once, although the
-/// first have lost 1 % of theirs by then.
+/// What a threshold may be missed by. Ten strikes of one point within half a second count as at once,
+/// although the first have lost 1 % of theirs by then.
 const AT_ONCE: f64 = 0.1;
 /// Below so many points there is nothing left to give reasons for.
 const FORGOTTEN: f64 = 0.5;
 
 impl Conduct {
-    /// A blameless one. Settings should have passed [`ConductSettings::check`]; ones that did not are still safe.
+    /// A blameless one. Settings should have passed [`ConductSettings::check`]; ones that did not are still
+    /// safe.
     #[must_use]
     pub fn new(settings: Arc<ConductSettings>) -> Self {
         Self { settings, score: OnceLock::new() }
     }
 
-    /// Adds a misbehaviour. Answers what that led to, each crossing of a threshold once: the same again
-    /// only after the score has fallen below half of that threshold. Of two crossed at once the higher counts.
+    /// Adds a misbehaviour. Answers what that led to, each crossing of a threshold once: the same again only
+    /// after the score has fallen below half of that threshold. Of two crossed at once the higher counts.
     pub fn strike(&self, kind: Misbehaviour, now: Instant) -> Standing {
         let points = self.settings.points(kind);
         // Also false for one that is no number.
@@ -79,7 +80,8 @@ impl Conduct {
         self.score.get().map_or(0.0, |score| score.lock().decayed(&self.settings, now))
     }
 
-    /// What was counted since it last had a score of nothing (less than half a point), the most frequent first:
+    /// What was counted since it last had a score of nothing (less than half a point), the most frequent
+    /// first:
     /// `unknown events 12, handler errors 3`. Empty when there was nothing.
     #[must_use]
     pub fn reasons(&self) -> String {
@@ -183,9 +185,9 @@ mod tests {
 
     #[test]
     fn each_threshold_is_answered_when_it_is_crossed() {
+        use Standing::{Disconnect, Fine, Quarantine, Warn};
         let (conduct, now) = conduct();
         let answers: Vec<_> = (0..9).map(|_| conduct.strike(Misbehaviour::Malformed, now)).collect();
-        use Standing::{Disconnect, Fine, Quarantine, Warn};
         assert_eq!(answers, [Fine, Warn, Fine, Disconnect, Fine, Fine, Fine, Quarantine, Fine]);
     }
 
@@ -273,10 +275,13 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever a client does and when: the score is the sum of what is left of each strike, and every answer above
+        /// Whatever a client does and when: the score is the sum of what is left of each strike, and every
+        /// answer above
         /// `Fine` is of a threshold that it has reached.
         #[test]
-        fn the_score_is_what_is_left_of_each(strikes in prop::collection::vec((0..8usize, 0..20_000u64), 1..60)) {
+        fn the_score_is_what_is_left_of_each(
+            strikes in prop::collection::vec((0..8usize, 0..20_000u64), 1..60),
+        ) {
             let settings = ConductSettings::new();
             let conduct = Conduct::new(Arc::new(settings.clone()));
             let (start, mut at) = (Instant::now(), Duration::ZERO);
@@ -286,7 +291,8 @@ mod tests {
                 let kind = Misbehaviour::ALL[kind];
                 let answer = conduct.strike(kind, start + at);
                 done.push((at, settings.points(kind)));
-                let left = |(then, points): &(Duration, f64)| points * 0.5f64.powf((at - *then).as_secs_f64() / 30.0);
+                let half_lives = |then: Duration| (at - then).as_secs_f64() / 30.0;
+                let left = |(then, points): &(Duration, f64)| points * 0.5f64.powf(half_lives(*then));
                 let expected: f64 = done.iter().map(left).sum();
                 prop_assert!((conduct.points(start + at) - expected).abs() < 1e-6);
                 prop_assert!(answer <= reached(&settings, expected + 2.0 * AT_ONCE));

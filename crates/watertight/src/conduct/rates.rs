@@ -29,8 +29,8 @@ pub struct RateSettings {
     pub(crate) byte_burst: Option<u32>,
 }
 
-/// The most that a rate or burst may be. The limiter counts in whole nanoseconds per message or byte, which makes a
-/// rate up to 10 % too high near this bound, and less than 1 % below a tenth of it.
+/// The most that a rate or burst may be. The limiter counts in whole nanoseconds per message or byte, which
+/// makes a rate up to 10 % too high near this bound, and less than 1 % below a tenth of it.
 const MAX: u32 = 100_000_000;
 
 impl RateSettings {
@@ -47,7 +47,8 @@ impl RateSettings {
         self
     }
 
-    /// How many it may send at once after a quiet time: 1 to 100,000,000, a second's worth where it is not set.
+    /// How many it may send at once after a quiet time: 1 to 100,000,000, a second's worth where it is not
+    /// set.
     #[must_use]
     pub fn message_burst(mut self, messages: u32) -> Self {
         self.message_burst = Some(messages);
@@ -61,8 +62,8 @@ impl RateSettings {
         self
     }
 
-    /// How many bytes it may send at once after a quiet time: 1 to 100,000,000, a second's worth where it is not set.
-    /// A single message of more than that is never let through.
+    /// How many bytes it may send at once after a quiet time: 1 to 100,000,000, a second's worth where it is
+    /// not set. A single message of more than that is never let through.
     #[must_use]
     pub fn byte_burst(mut self, bytes: u32) -> Self {
         self.byte_burst = Some(bytes);
@@ -120,8 +121,8 @@ pub struct Rates {
 
 type Limiter = RateLimiter<NotKeyed, InMemoryState, ToldClock, NoOpMiddleware<Nanos>>;
 
-/// A clock that is told the time, in nanoseconds since the start: the caller has read its own already, and both limits
-/// share that reading, which costs more than the rest of a check.
+/// A clock that is told the time, in nanoseconds since the start: the caller has read its own already, and
+/// both limits share that reading, which costs more than the rest of a check.
 ///
 /// Threads that check one client at a time may overwrite each other's time. That is no more than
 /// the difference between the two, which is nothing to a rate.
@@ -150,8 +151,8 @@ impl Rates {
     ///
     /// # Errors
     ///
-    /// When it is more than the client may send now. A message whose bytes are too many has still counted as one
-    /// message; the bytes of one that is refused have not counted.
+    /// When it is more than the client may send now. A message whose bytes are too many has still counted as
+    /// one message; the bytes of one that is refused have not counted.
     pub fn check(&self, bytes: usize, now: Instant) -> Result<(), Limited> {
         let now = now.saturating_duration_since(self.start).as_nanos();
         let now = u64::try_from(now).unwrap_or(u64::MAX);
@@ -274,8 +275,8 @@ mod tests {
     }
 
     proptest! {
-        /// Any settings, sizes and times, checked or not: no panic, and never more than the burst and what the
-        /// rate has added since.
+        /// Any settings, sizes and times, checked or not: no panic, and never more than the burst and what
+        /// the rate has added since.
         #[test]
         fn never_more_than_allowed(
             rate in any::<u32>(),

@@ -86,8 +86,8 @@ impl ConductSettings {
         self
     }
 
-    /// In what time a score falls by half: 1 s to 1 day, default 30 s. What a client does once each second comes to
-    /// 43 times its weight in the end: 1.44 times the half-life in seconds.
+    /// In what time a score falls by half: 1 s to 1 day, default 30 s. What a client does once each second
+    /// comes to 43 times its weight in the end: 1.44 times the half-life in seconds.
     #[must_use]
     pub fn half_life(mut self, half_life: Duration) -> Self {
         self.half_life = half_life;
@@ -108,8 +108,8 @@ impl ConductSettings {
         self
     }
 
-    /// From what score on it is quarantined: at least [`disconnect`](Self::disconnect), at most 1,000,000, default
-    /// 40.
+    /// From what score on it is quarantined: at least [`disconnect`](Self::disconnect), at most 1,000,000,
+    /// default 40.
     #[must_use]
     pub fn quarantine(mut self, points: f64) -> Self {
         self.quarantine = points;

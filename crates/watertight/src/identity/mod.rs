@@ -19,10 +19,10 @@ const NAME_PREFIX: &str = "name:";
 
 /// Who a compartment belongs to, for history that outlives the connection.
 ///
-/// It shows itself as the bare address or name. As data (JSON, configuration, a store) it is the same text, except
-/// that a name which could be taken for an address, or that begins with `name:`, gets `name:` in front of
-/// it. [`FromStr`] reads that form, addresses as [`of_address`](Self::of_address) has them, so every identity
-/// comes back as it was.
+/// It shows itself as the bare address or name. As data (JSON, configuration, a store) it is the same text,
+/// except that a name which could be taken for an address, or that begins with `name:`, gets `name:` in front
+/// of it. [`FromStr`] reads that form, addresses as [`of_address`](Self::of_address) has them, so every
+/// identity comes back as it was.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Identity {
@@ -35,10 +35,10 @@ pub enum Identity {
 impl Identity {
     /// The identity of whoever uses `address`.
     ///
-    /// An IPv6 client is its /64 network, with the other 64 bits set to 0: a household or a rented server is given
-    /// at least that much (RFC 6177), so a single address would be changed as easily as a shirt. Loopback and
-    /// link-local addresses stay whole, because their /64 is the same for everyone. An IPv4 address inside an
-    /// IPv6 one (`::ffff:0:0/96`, or `64:ff9b::/96` of RFC 6052) is the IPv4 address.
+    /// An IPv6 client is its /64 network, with the other 64 bits set to 0: a household or a rented server is
+    /// given at least that much (RFC 6177), so a single address would be changed as easily as a shirt.
+    /// Loopback and link-local addresses stay whole, because their /64 is the same for everyone. An IPv4
+    /// address inside an IPv6 one (`::ffff:0:0/96`, or `64:ff9b::/96` of RFC 6052) is the IPv4 address.
     #[must_use]
     pub fn of_address(address: IpAddr) -> Self {
         Self::Address(match canonical(address) {

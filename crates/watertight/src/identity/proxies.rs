@@ -36,12 +36,14 @@ impl TrustedProxies {
         self.0.iter().any(|network| network.contains(&address))
     }
 
-    /// The client's address: `peer`, the other end of the TCP connection, unless that is a trusted proxy. Then the
-    /// values of the `X-Forwarded-For` headers, in the order in which they came, are walked from the right, where the
-    /// proxy nearest to us wrote, past all trusted proxies to the first address that is not one.
+    /// The client's address: `peer`, the other end of the TCP connection, unless that is a trusted proxy.
+    /// Then the values of the `X-Forwarded-For` headers, in the order in which they came, are walked from the
+    /// right, where the proxy nearest to us wrote, past all trusted proxies to the first address that is not
+    /// one.
     ///
-    /// What stands left of that address was written by the client and is never looked at. A malformed entry ends the
-    /// walk: the last good address counts. Ports are dropped, and IPv4 addresses inside IPv6 are IPv4.
+    /// What stands left of that address was written by the client and is never looked at. A malformed entry
+    /// ends the walk: the last good address counts. Ports are dropped, and IPv4 addresses inside IPv6 are
+    /// IPv4.
     pub fn client_address<'a>(
         &self,
         peer: IpAddr,
@@ -162,8 +164,8 @@ mod tests {
     }
 
     proptest! {
-        /// Any header at all: no panic, a stranger is himself, and what the client wrote left of its own address,
-        /// which the trusted proxy appended, changes nothing.
+        /// Any header at all: no panic, a stranger is himself, and what the client wrote left of its own
+        /// address, which the trusted proxy appended, changes nothing.
         #[test]
         fn nothing_a_client_writes_is_believed(
             peer in any::<IpAddr>(),

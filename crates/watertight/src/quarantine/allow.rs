@@ -148,8 +148,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn comes_back_as_it_was(name in "(name:){0,2}[a-z0-9./:]{0,12}", address in any::<std::net::IpAddr>()) {
-            let entries = [Identity::Named(name), Identity::Named(address.to_string()), Identity::of_address(address)];
+        fn comes_back_as_it_was(
+            name in "(name:){0,2}[a-z0-9./:]{0,12}",
+            address in any::<std::net::IpAddr>(),
+        ) {
+            let like_an_address = Identity::Named(address.to_string());
+            let entries = [Identity::Named(name), like_an_address, Identity::of_address(address)];
             for entry in entries.map(AllowEntry::from) {
                 let Ok(back) = entry.to_string().parse::<AllowEntry>();
                 prop_assert_eq!(back, entry);

@@ -1,6 +1,6 @@
 //! Quarantine: identities that are refused at connect for a while.
 //!
-//! [`Record`](record::Record) is the history of one identity and knows the rules about time; this file is who may be
+//! [`record::Record`] is the history of one identity and knows the rules about time; this file is who may be
 //! quarantined at all, and the lock.
 
 mod allow;
@@ -77,8 +77,8 @@ pub enum Strike {
 
 /// Who is refused at connect, and who has come close to it.
 ///
-/// Bounded by [`QuarantineSettings::capacity`]; names count once, whatever their length, so applications should
-/// not take names of any length from clients.
+/// Bounded by [`QuarantineSettings::capacity`]; names count once, whatever their length, so applications
+/// should not take names of any length from clients.
 pub struct Quarantine {
     settings: QuarantineSettings,
     allow: AllowList,
@@ -94,7 +94,8 @@ struct State {
 }
 
 impl Quarantine {
-    /// An empty one. Settings should have passed [`QuarantineSettings::check`]; ones that did not are still safe.
+    /// An empty one. Settings should have passed [`QuarantineSettings::check`]; ones that did not are still
+    /// safe.
     #[must_use]
     pub fn new(settings: QuarantineSettings) -> Self {
         Self::with_lots(settings, fastrand::Rng::new())
@@ -132,8 +133,8 @@ impl Quarantine {
     }
 
     /// Counts a fault of `identity`. `shared` is asked at most once, and only when an address is about to be
-    /// quarantined: whether other connections in good standing use it too. A named identity is one client, wherever
-    /// it is.
+    /// quarantined: whether other connections in good standing use it too. A named identity is one client,
+    /// wherever it is.
     pub fn strike(
         &self,
         identity: &Identity,
@@ -151,8 +152,8 @@ impl Quarantine {
         })
     }
 
-    /// Counts a fault that is enough by itself, for `reason`: a verdict or a score says so. The list of those who
-    /// never are quarantined and the rule of shared addresses hold as for [`strike`](Self::strike).
+    /// Counts a fault that is enough by itself, for `reason`: a verdict or a score says so. The list of those
+    /// who never are quarantined and the rule of shared addresses hold as for [`strike`](Self::strike).
     pub fn hold(
         &self,
         identity: &Identity,
@@ -204,8 +205,8 @@ impl Quarantine {
         })
     }
 
-    /// Quarantines `identity` by hand, for `duration` (at most 30 days) from now on. Its level stays as it was.
-    /// Without an incident of its own it gets a new id, so that the client has one to quote.
+    /// Quarantines `identity` by hand, for `duration` (at most 30 days) from now on. Its level stays as it
+    /// was. Without an incident of its own it gets a new id, so that the client has one to quote.
     ///
     /// `None` when quarantine is off or the identity is on the list of those who never are.
     pub fn add(
@@ -246,8 +247,8 @@ impl Quarantine {
         self.locked(now, |state| state.ledger.get(identity)?.entry(identity, now))
     }
 
-    /// Takes up what an earlier run left. Of an entry that has ended meanwhile its level is kept, less what was
-    /// forgiven since. Whoever is here already, or never is quarantined by now, stays as is.
+    /// Takes up what an earlier run left. Of an entry that has ended meanwhile its level is kept, less what
+    /// was forgiven since. Whoever is here already, or never is quarantined by now, stays as is.
     pub fn restore(&self, entries: impl IntoIterator<Item = Entry>, now: Moment) {
         if !self.settings.enabled {
             return;

@@ -36,8 +36,8 @@ impl Default for QuarantineSettings {
             // A fault may be bad luck. "Nothing after the second time" is the promise about poison pills.
             strikes: 2,
             window: Duration::from_mins(1),
-            // A client that crashes on each connect is back within a second; ten cost it most of its effect and
-            // cost a person whom bad luck struck twice little.
+            // A client that crashes on each connect is back within a second; ten cost it most of its effect
+            // and cost a person whom bad luck struck twice little.
             base: Duration::from_secs(10),
             factor: 2,
             cap: Duration::from_hours(1),
@@ -64,8 +64,8 @@ impl QuarantineSettings {
         self
     }
 
-    /// How many faults within the [`window`](Self::window) quarantine an identity: 1 to 100, default 2. An address,
-    /// behind which there may be several people, is never quarantined for the first.
+    /// How many faults within the [`window`](Self::window) quarantine an identity: 1 to 100, default 2. An
+    /// address, behind which there may be several people, is never quarantined for the first.
     #[must_use]
     pub fn strikes(mut self, strikes: u32) -> Self {
         self.strikes = strikes;
@@ -93,16 +93,16 @@ impl QuarantineSettings {
         self
     }
 
-    /// The longest that a quarantine lasts, jitter included: at most 30 days, default 1 h. One that an operator adds
-    /// may last that long whatever the cap.
+    /// The longest that a quarantine lasts, jitter included: at most 30 days, default 1 h. One that an
+    /// operator adds may last that long whatever the cap.
     #[must_use]
     pub fn cap(mut self, cap: Duration) -> Self {
         self.cap = cap;
         self
     }
 
-    /// By what part of itself each quarantine is made longer or shorter at random, so that those who were refused
-    /// together do not come back together: 0 to 0.5, default 0.1 (10 %).
+    /// By what part of itself each quarantine is made longer or shorter at random, so that those who were
+    /// refused together do not come back together: 0 to 0.5, default 0.1 (10 %).
     #[must_use]
     pub fn jitter(mut self, jitter: f64) -> Self {
         self.jitter = jitter;
@@ -117,8 +117,8 @@ impl QuarantineSettings {
         self
     }
 
-    /// How many identities are remembered: 1 to 10,000,000, default 65,536. Beyond it those are forgotten first that
-    /// are not quarantined, then those whose quarantine ends soonest.
+    /// How many identities are remembered: 1 to 10,000,000, default 65,536. Beyond it those are forgotten
+    /// first that are not quarantined, then those whose quarantine ends soonest.
     #[must_use]
     pub fn capacity(mut self, capacity: usize) -> Self {
         self.capacity = capacity;

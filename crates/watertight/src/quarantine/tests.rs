@@ -246,6 +246,43 @@ fn a_restart_forgives_nobody() {
     assert_eq!(late.convict(&address()), 10, "all is forgiven");
 }
 
+/// A store is written by another run, perhaps with other settings or another calendar.
+#[test]
+fn what_an_earlier_run_left_is_bounded() {
+    let mut desk = Desk::new(settings());
+    let entry = |who: u32, until: SystemTime| Entry {
+        identity: named(who),
+        until,
+        level: u32::MAX,
+        strikes: 2,
+        reason: "é".repeat(1_000),
+        incident: IncidentId::new(),
+    };
+    let forgiven = Entry { level: 1, ..entry(3, desk.now.time - seconds(600)) };
+    let entries = [entry(1, desk.now.time + 9 * MAX_DURATION), entry(2, SystemTime::UNIX_EPOCH), forgiven];
+    desk.quarantine.restore(entries, desk.now);
+
+    let held = desk.check(&named(1)).expect("it is quarantined");
+    assert_eq!((held.retry_after, held.level), (MAX_DURATION, desk.quarantine.top_level));
+    let entry = desk.quarantine.entry(&named(1), desk.now.instant).expect("as before");
+    assert!(entry.reason.len() <= 256);
+    assert_eq!(desk.quarantine.state.lock().ledger.len(), 1, "nothing is kept of what is forgiven");
+    desk.pass(MAX_DURATION);
+    assert_eq!(desk.convict(&named(1)), 3_600);
+}
+
+/// In company it goes on for ever: what is kept of it must not.
+#[test]
+fn no_more_faults_are_kept_than_can_matter() {
+    let desk = Desk::new(settings().strikes(3));
+    let strike = || desk.quarantine.strike(&address(), IncidentId::new(), desk.now, || true);
+    let answers: Vec<_> = (0..1_000).map(|_| strike()).collect();
+    assert_eq!(answers.last(), Some(&Strike::Shared));
+    let held = desk.quarantine.hold(&address(), IncidentId::new(), "", desk.now, || false);
+    assert!(matches!(held, Strike::Quarantined(_)));
+    assert_eq!(desk.quarantine.entries(desk.now.instant)[0].strikes, 3);
+}
+
 /// Whoever shuts clients out in one instant must not let them all back in one.
 #[test]
 fn jitter_spreads_the_ends_and_repeats_with_its_seed() {
