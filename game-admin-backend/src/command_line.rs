@@ -34,6 +34,14 @@ pub struct CommandLine {
     #[arg(long, value_name = "SWITCH", value_parser = PossibleValuesParser::new(ON_OFF))]
     lanes: Option<String>,
 
+    /// Refuse clients with repeated faults for a while [setting recovery.quarantine].
+    #[arg(long, value_name = "SWITCH", value_parser = PossibleValuesParser::new(ON_OFF))]
+    quarantine: Option<String>,
+
+    /// Switch an event off for a while in which several clients crash [setting recovery.breakers].
+    #[arg(long, value_name = "SWITCH", value_parser = PossibleValuesParser::new(ON_OFF))]
+    breakers: Option<String>,
+
     /// Cancel a handler that still runs after this time, such as 500ms or 30s; 0 is never [setting
     /// detection.handler_deadline_ms].
     #[arg(long, value_name = "TIME", value_parser = milliseconds)]
@@ -78,6 +86,8 @@ impl CommandLine {
             port,
             lab,
             lanes,
+            quarantine,
+            breakers,
             handler_deadline,
             log_format,
             log_level,
@@ -88,6 +98,8 @@ impl CommandLine {
             ("--listen", "server.listen", listen.clone()),
             ("--lab", "server.lab", lab.then(|| "true".to_owned())),
             ("--lanes", "server.lanes", switched(lanes)),
+            ("--quarantine", "recovery.quarantine", switched(quarantine)),
+            ("--breakers", "recovery.breakers", switched(breakers)),
             (
                 "--handler-deadline",
                 "detection.handler_deadline_ms",

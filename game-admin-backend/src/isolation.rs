@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 use watertight::{
-    Attribution, Event, Fault, Incident, InstallError, LaneSettings, RingSink, Sink, StandardPolicy, Verdict,
+    AllowEntry, Attribution, BreakerSettings, ConductSettings, Event, Fault, Incident, InstallError,
+    LaneSettings, QuarantineSettings, RateSettings, RingSink, Sink, StandardPolicy, TrustedProxies, Verdict,
     Watertight,
 };
 
-use crate::settings::{EventDeadline, Settings};
+use crate::settings::{Detection, EventDeadline, Network, Recovery, Settings};
 
 /// Installs the panic hook and the recovery thread of the process. Answers where its incidents are kept.
 ///
@@ -28,6 +29,9 @@ pub fn install(settings: &Settings) -> Result<RingSink, InstallError> {
     for EventDeadline { event, limit } in &detection.deadlines {
         policy = policy.deadline_of(&event.namespace, &event.event, *limit);
     }
+    let proxies = server.trusted_proxies.iter().map(Network::as_str);
+    // The settings have been checked.
+    let proxies = TrustedProxies::new(proxies).unwrap_or_default();
     let incidents = RingSink::new(monitoring.incident_history as usize);
     let mut builder = Watertight::builder();
     if server.lanes {
@@ -39,6 +43,11 @@ pub fn install(settings: &Settings) -> Result<RingSink, InstallError> {
     }
     builder
         .policy(policy)
+        .quarantine(quarantine(recovery))
+        .breakers(breakers(recovery))
+        .conduct(conduct(detection))
+        .rates(rates(detection))
+        .trusted_proxies(proxies)
         .sink(FoundingLog)
         .sink(incidents.clone())
         .expose_details(detection.expose_details)
@@ -53,6 +62,48 @@ pub fn install(settings: &Settings) -> Result<RingSink, InstallError> {
         .storm_limit(logging.storm_limit_per_second)
         .install()?;
     Ok(incidents)
+}
+
+fn quarantine(settings: &Recovery) -> QuarantineSettings {
+    let mut quarantine = QuarantineSettings::new()
+        .enabled(settings.quarantine)
+        .strikes(settings.quarantine_strikes)
+        .window(settings.quarantine_window())
+        .base(settings.quarantine_base())
+        .cap(settings.quarantine_cap());
+    for entry in
+        settings.quarantine_allow.iter().filter_map(|entry| entry.as_str().parse::<AllowEntry>().ok())
+    {
+        quarantine = quarantine.allow(entry);
+    }
+    quarantine
+}
+
+fn breakers(settings: &Recovery) -> BreakerSettings {
+    BreakerSettings::new()
+        .enabled(settings.breakers)
+        .identities(settings.breaker_identities as usize)
+        .window(settings.breaker_window())
+        .open_for(settings.breaker_open())
+}
+
+fn conduct(settings: &Detection) -> ConductSettings {
+    ConductSettings::new()
+        .enabled(settings.conduct)
+        .warn(f64::from(settings.warn_score))
+        .disconnect(f64::from(settings.disconnect_score))
+        .quarantine(f64::from(settings.quarantine_score))
+}
+
+fn rates(settings: &Detection) -> RateSettings {
+    let mut rates = RateSettings::new();
+    if settings.messages_per_second > 0 {
+        rates = rates.messages_per_second(settings.messages_per_second).message_burst(settings.message_burst);
+    }
+    if settings.bytes_per_second > 0 {
+        rates = rates.bytes_per_second(settings.bytes_per_second).byte_burst(settings.byte_burst);
+    }
+    rates
 }
 
 /// Logs incidents and what the recovery does in the founding document's lines, with the facts as fields beside them.
@@ -102,6 +153,15 @@ impl Sink for FoundingLog {
             Event::SealOverdue { id, offender, parts } => error!(
                 incident = %id, socket_id = offender.id, parts,
                 "a socket could not be disconnected completely in time"
+            ),
+            Event::Quarantined { id, identity, held } => error!(
+                incident = %id, identity = %identity, retry_after_ms = millis(held.retry_after), level = held.level,
+                "🚫 Quarantined: {identity}"
+            ),
+            Event::Tripped { id, activity, tripped } => error!(
+                incident = %id, activity = %activity, open_for_ms = millis(tripped.open_for),
+                identities = tripped.identities,
+                "⛔ Switched off for everyone for a while: {activity}"
             ),
             Event::Stalling(stall) => warn!(
                 socket_id = stall.socket(),
@@ -158,7 +218,7 @@ fn fault(incident: &Incident) {
     {
         error!(incident = %incident.id, socket_id, location, "🔌 WebSocket transport panic detected at {location}");
     }
-    if incident.verdict == Verdict::Disconnect {
+    if matches!(incident.verdict, Verdict::Disconnect | Verdict::Quarantine) {
         error!(
             incident = %incident.id, socket_id,
             "🛠️ Server will attempt to recover and disconnect problematic sockets"
@@ -178,6 +238,10 @@ fn headline(fault: Fault) -> &'static str {
     match fault {
         Fault::Panic => "💥 Application panic",
         Fault::Deadline => "⏱️ A handler ran past its deadline",
+        Fault::Deaf => "🔇 A connection is deaf: nobody reads it",
+        Fault::Flood => "🌊 A client floods",
+        Fault::Protocol => "🗯️ A client misbehaves",
+        Fault::SlowConsumer => "🐌 A client does not read",
         Fault::Stall => "🧱 A handler holds its thread",
         _ => "A fault",
     }

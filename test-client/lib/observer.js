@@ -6,7 +6,7 @@ const { connect } = require('./client');
 const { pause, until } = require('./deadline');
 
 /** The counters that must come back to where they were. */
-const COUNTERS = ['sockets', 'compartments', 'connections', 'tasks'];
+const COUNTERS = ['sockets', 'compartments', 'connections', 'tasks', 'stalls'];
 
 class Observer {
   static async start(url) {

@@ -3,8 +3,9 @@
 use std::future::Ready;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use watertight::Misbehaviour;
 use watertight_faults::{PanicsWhenDeserialized, PanicsWhenDropped, TransportFaults, panic_now};
 use watertight_socketioxide::extract::{AckSender, Data, Event, SocketRef, TryData};
 use watertight_socketioxide::{ParserError, TransportType};
@@ -15,6 +16,7 @@ const ACK_WAIT: Duration = Duration::from_millis(250);
 pub(super) fn register(socket: &SocketRef, faults: &TransportFaults) {
     in_handlers(socket);
     that_take_too_long(socket);
+    of_conduct(socket);
     in_the_transport(socket, faults);
     at_disconnect(socket);
 }
@@ -57,6 +59,56 @@ fn that_take_too_long(socket: &SocketRef) {
     });
 }
 
+/// How many messages `flood_me` sends when it is not told, and at most.
+const FLOOD: Flood = Flood { count: 10_000, bytes: 1_024 };
+const MAX_FLOOD: Flood = Flood { count: 1_000_000, bytes: 1_024 * 1_024 };
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(default)]
+struct Flood {
+    count: u32,
+    bytes: usize,
+}
+
+impl Default for Flood {
+    fn default() -> Self {
+        FLOOD
+    }
+}
+
+/// What a handler that fails answers.
+#[derive(Serialize)]
+struct Answer {
+    error: &'static str,
+}
+
+fn of_conduct(socket: &SocketRef) {
+    // The server sends as much as there is room for: to see what a client that does not read makes it hold.
+    socket.on("flood_me", async |socket: SocketRef, TryData(flood): TryData<Flood>, ack: AckSender| {
+        let Flood { count, bytes } = flood.unwrap_or_default();
+        let text = "x".repeat(bytes.min(MAX_FLOOD.bytes));
+        let mut refused = 0_u32;
+        for _ in 0..count.min(MAX_FLOOD.count) {
+            refused += u32::from(socket.emit("flood", &text).is_err());
+            tokio::task::yield_now().await;
+        }
+        ack.send(&refused).ok();
+    });
+    socket.on("handler_error", async |ack: AckSender| {
+        watertight::misbehaved(Misbehaviour::HandlerError);
+        ack.send(&Answer { error: "handler_error" }).ok();
+    });
+    // As an application would after it has checked a password. Here anyone is believed.
+    socket.on("identify", async |socket: SocketRef, TryData(name): TryData<String>, ack: AckSender| {
+        let told = match name.map(|name| socket.identify(name)) {
+            Ok(Ok(())) => None,
+            Ok(Err(quarantined)) => Some(quarantined.to_string()),
+            Err(_) => Some("a name is expected".to_owned()),
+        };
+        ack.send(&told).ok();
+    });
+}
+
 fn in_handlers(socket: &SocketRef) {
     socket.on("panic_sync", |_: SocketRef| -> Ready<()> { panic_now("a handler, before its future") });
     socket.on("panic_async0", async || panic_now("a handler, before its first await"));
@@ -83,10 +135,12 @@ fn in_handlers(socket: &SocketRef) {
         let _held = PanicsWhenDropped;
         tokio::task::yield_now().await;
     });
-    socket.on_fallback(async |Event(name): Event| {
+    socket.on_fallback(async |Event(name): Event, ack: AckSender| {
         if name == "panic_fallback" {
             panic_now("the fallback handler");
         }
+        watertight::misbehaved(Misbehaviour::UnknownEvent);
+        ack.send(&Answer { error: "unknown_event" }).ok();
     });
 }
 

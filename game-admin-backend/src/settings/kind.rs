@@ -5,7 +5,7 @@ use std::{fmt, net::SocketAddr};
 use figment::value::{Dict, Tag, Value};
 use tracing_subscriber::EnvFilter;
 
-use super::values::{EventDeadline, FailEvent};
+use super::values::{Allowed, EventDeadline, FailEvent, Network};
 
 /// The values that a setting takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +35,16 @@ pub enum Kind {
     },
     /// A list of [`EventDeadline`]s.
     Deadlines {
+        /// Longest list allowed.
+        max_entries: usize,
+    },
+    /// A list of [`Network`]s.
+    Networks {
+        /// Longest list allowed.
+        max_entries: usize,
+    },
+    /// A list of [`Allowed`].
+    Identities {
         /// Longest list allowed.
         max_entries: usize,
     },
@@ -113,6 +123,8 @@ impl Kind {
             Self::Filter => read_filter(text.ok_or(Refusal::WrongType)?),
             Self::Events { max_entries } => read_list::<FailEvent>(value, from_text, max_entries),
             Self::Deadlines { max_entries } => read_list::<EventDeadline>(value, from_text, max_entries),
+            Self::Networks { max_entries } => read_list::<Network>(value, from_text, max_entries),
+            Self::Identities { max_entries } => read_list::<Allowed>(value, from_text, max_entries),
             Self::Secret { min_chars, max_chars } => {
                 // A value of `None` is the default: there is no secret.
                 if value.to_empty().is_some() {
@@ -143,6 +155,10 @@ impl fmt::Display for Kind {
             ),
             Self::Events { max_entries } => write!(formatter, "at most {max_entries} entries such as \"/ chat\""),
             Self::Deadlines { max_entries } => write!(formatter, "at most {max_entries} entries such as \"/ export 2m\""),
+            Self::Networks { max_entries } => write!(formatter, "at most {max_entries} networks such as 10.0.0.0/8"),
+            Self::Identities { max_entries } => {
+                write!(formatter, "at most {max_entries} entries such as 192.0.2.7, 10.0.0.0/8 or user:42")
+            }
             Self::Secret { min_chars, max_chars } => write!(formatter, "a text of {min_chars} to {max_chars} characters"),
         }
     }

@@ -26,7 +26,7 @@ pub use origin::Origin;
 pub use problem::{Given, Problem, Problems};
 pub use report::report;
 pub use sections::{Admin, Detection, Logging, Monitoring, Recovery, Server};
-pub use values::{EventDeadline, FailEvent, LogFormat, Secret, read_duration};
+pub use values::{Allowed, EventDeadline, FailEvent, LogFormat, Network, Secret, read_duration};
 
 use serde::{Deserialize, Serialize};
 

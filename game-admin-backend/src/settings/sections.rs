@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     catalogue::Setting,
     kind::Kind,
-    values::{EventDeadline, FailEvent, LogFormat, Secret},
+    values::{Allowed, EventDeadline, FailEvent, LogFormat, Network, Secret},
 };
 
 /// Declares one section: the struct with its defaults, and the entries of the catalogue, from the same lines.
@@ -69,6 +69,8 @@ section! {
         lane_threads: u32 = 0, Kind::count(0, 1_024);
         /// How many further lane threads may be started while handlers block the others.
         lane_spares: u32 = 64, Kind::count(0, 4_096);
+        /// Reverse proxies whose X-Forwarded-For is believed, each an address or a network such as 10.0.0.0/8.
+        trusted_proxies: Vec<Network> = Vec::new(), Kind::Networks { max_entries: 1_024 };
         /// Longest time that a shutdown may take to tell and close all clients.
         drain_timeout_ms: u64 = 10 * SECOND_MS, Kind::milliseconds(0, 10 * MINUTE_MS);
     }
@@ -97,6 +99,22 @@ section! {
         stall_warn_ms: u64 = 250, Kind::milliseconds(20, 60 * MINUTE_MS);
         /// Time after which the socket of a handler that blocks its thread is disconnected.
         stall_limit_ms: u64 = 2 * SECOND_MS, Kind::milliseconds(20, 60 * MINUTE_MS);
+        /// How many messages one client may send each second; more are answered with an error and scored. 0 is any number.
+        messages_per_second: u32 = 5_000, Kind::count(0, 1_000_000);
+        /// How many messages one client may send at once.
+        message_burst: u32 = 10_000, Kind::count(1, 1_000_000);
+        /// How many bytes one client may send each second; 0 is any number.
+        bytes_per_second: u32 = 16 * 1_024 * 1_024, Kind::count(0, 100_000_000);
+        /// How many bytes one client may send at once.
+        byte_burst: u32 = 32 * 1_024 * 1_024, Kind::count(1, 100_000_000);
+        /// Whether misbehaviour (floods, unknown events, slow reads and the like) is scored.
+        conduct: bool = true, Kind::Switch;
+        /// Score at which a client is warned.
+        warn_score: u32 = 10, Kind::count(1, 1_000_000);
+        /// Score at which it is disconnected.
+        disconnect_score: u32 = 20, Kind::count(1, 1_000_000);
+        /// Score at which it is quarantined as well.
+        quarantine_score: u32 = 40, Kind::count(1, 1_000_000);
         /// How many failed events one socket is forgiven; the next panic disconnects it.
         fail_event_limit: u32 = 3, Kind::count(0, 1_000_000);
     }
@@ -113,6 +131,26 @@ section! {
         disconnect_cleanup_ms: u64 = 500, Kind::milliseconds(1, MINUTE_MS);
         /// Time after which a disconnect handler that still runs is cancelled.
         disconnect_deadline_ms: u64 = 30 * SECOND_MS, Kind::milliseconds(1, 10 * MINUTE_MS);
+        /// Whether identities with repeated faults are refused for a while.
+        quarantine: bool = true, Kind::Switch;
+        /// How many faults within the window quarantine an identity; an address alone needs at least 2.
+        quarantine_strikes: u32 = 2, Kind::count(1, 1_000);
+        /// Time within which faults of one identity count together.
+        quarantine_window_ms: u64 = MINUTE_MS, Kind::milliseconds(1_000, 24 * 60 * MINUTE_MS);
+        /// How long the first quarantine of an identity lasts; each further one lasts twice as long.
+        quarantine_base_ms: u64 = 10 * SECOND_MS, Kind::milliseconds(100, 24 * 60 * MINUTE_MS);
+        /// How long a quarantine lasts at most.
+        quarantine_cap_ms: u64 = 60 * MINUTE_MS, Kind::milliseconds(100, 30 * 24 * 60 * MINUTE_MS);
+        /// Who is never quarantined: addresses, networks, and names as the application gives them.
+        quarantine_allow: Vec<Allowed> = Vec::new(), Kind::Identities { max_entries: 1_024 };
+        /// Whether an event in which different clients crash is switched off for everyone for a while.
+        breakers: bool = true, Kind::Switch;
+        /// How many different identities have to crash in it.
+        breaker_identities: u32 = 3, Kind::count(1, 1_000);
+        /// Time within which they count together.
+        breaker_window_ms: u64 = MINUTE_MS, Kind::milliseconds(1_000, 24 * 60 * MINUTE_MS);
+        /// How long it is switched off before one client may try it; twice as long after each failed try.
+        breaker_open_ms: u64 = 30 * SECOND_MS, Kind::milliseconds(100, 60 * MINUTE_MS);
         /// What a disconnected client is told to wait before it connects again.
         retry_after_ms: u64 = SECOND_MS, Kind::milliseconds(0, 10 * MINUTE_MS);
     }
@@ -167,6 +205,11 @@ durations! { Recovery {
     disconnect_cleanup = disconnect_cleanup_ms;
     disconnect_deadline = disconnect_deadline_ms;
     retry_after = retry_after_ms;
+    quarantine_window = quarantine_window_ms;
+    quarantine_base = quarantine_base_ms;
+    quarantine_cap = quarantine_cap_ms;
+    breaker_window = breaker_window_ms;
+    breaker_open = breaker_open_ms;
 } }
 durations! { Detection {
     handler_deadline = handler_deadline_ms;

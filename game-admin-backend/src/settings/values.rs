@@ -4,6 +4,7 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize, Serializer};
 use subtle::ConstantTimeEq as _;
+use watertight::{AllowEntry, TrustedProxies};
 
 /// How a log line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,6 +126,50 @@ impl From<EventDeadline> for String {
     fn from(EventDeadline { event, limit }: EventDeadline) -> Self {
         format!("{} {}ms", String::from(event), limit.as_millis())
     }
+}
+
+/// Declares a text that is checked by a parser of the library's, and kept as it was written.
+macro_rules! checked_text {
+    ($(#[$attribute:meta])* $Name:ident: $check:expr) => {
+        $(#[$attribute])*
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $Name(String);
+
+        impl $Name {
+            /// As it was written.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $Name {
+            type Error = String;
+
+            fn try_from(text: String) -> Result<Self, String> {
+                let text = text.trim().to_owned();
+                let check: fn(&str) -> Result<(), String> = $check;
+                check(&text).map(|()| Self(text))
+            }
+        }
+
+        impl From<$Name> for String {
+            fn from($Name(text): $Name) -> Self {
+                text
+            }
+        }
+    };
+}
+
+checked_text! {
+    /// The address of a reverse proxy, or a network of them: `10.0.0.0/8`.
+    Network: |text| TrustedProxies::new([text]).map(drop).map_err(|error| error.to_string())
+}
+
+checked_text! {
+    /// Somebody who is never quarantined: an address, a network, or a name such as `user:42`.
+    Allowed: |text| text.parse::<AllowEntry>().map(drop).map_err(|error| error.to_string())
 }
 
 /// Reads `500ms`, `2s`, `1m 30s`, or a bare number of milliseconds.
