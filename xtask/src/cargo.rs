@@ -25,7 +25,7 @@ pub(crate) fn test_client() -> PathBuf {
     root().join("test-client")
 }
 
-/// The server that the Node suite starts.
+/// The server that the Node suite and the measurements start.
 pub(crate) fn server_binary() -> PathBuf {
     target_dir().join("release").join(format!("game-admin-backend{}", env::consts::EXE_SUFFIX))
 }

@@ -2,6 +2,7 @@
 //!
 //! It does its own set-up, needs nothing but Rust and Node, and runs the same way on a desk and in CI.
 
+mod bench;
 mod cargo;
 mod report;
 mod run;
@@ -26,17 +27,35 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Chore {
-    /// Check everything: format, lints, Rust tests, loom models, docs, and the Node suite on a real server.
+    /// Check everything: format, lints, Rust tests, loom models, docs, short measurements, and the Node suite on a
+    /// real server.
     Test {
         /// Only this step, with whatever it needs; may be given several times.
         #[arg(long, value_name = "STEP", value_enum)]
         only: Vec<Step>,
+    },
+    /// Measure what Watertight promises, against a real server.
+    Bench {
+        /// Only this scenario; may be given several times. `tell` is how soon the client of a panic is told.
+        #[arg(long, value_name = "SCENARIO")]
+        only: Vec<String>,
+
+        /// Shorter; bars on time are told but do not fail.
+        #[arg(long)]
+        quick: bool,
     },
 }
 
 fn main() -> ExitCode {
     match Cli::parse().chore {
         Chore::Test { only } => test(&only),
+        Chore::Bench { only, quick } => match bench::bench(&only, quick) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("\nerror: {error:#}");
+                ExitCode::FAILURE
+            }
+        },
     }
 }
 

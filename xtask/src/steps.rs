@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 
 use crate::{
+    bench,
     cargo::{cargo, npm, server_binary, target_dir},
     report::{Report, Row},
     run, setup,
@@ -27,6 +28,8 @@ pub(crate) enum Step {
     Doc,
     /// The server as a user runs it.
     Build,
+    /// Short measurements of that server: what must hold whatever the machine is doing fails, times do not.
+    Bench,
     /// The Node suite against that server.
     E2e,
 }
@@ -48,13 +51,19 @@ impl Step {
                 doc.env("RUSTDOCFLAGS", "-D warnings");
                 vec![doc]
             }
-            Self::Build => vec![cargo(["build", "--release", "--package", "game-admin-backend"])],
+            Self::Build => vec![bench::server()],
+            Self::Bench => vec![bench::measurement(&[], true)],
             Self::E2e => {
                 let mut suite = npm(["test"]);
                 suite.env("WATERTIGHT_SERVER", server_binary());
                 vec![suite]
             }
         }
+    }
+
+    /// Whether it runs the server that [`Step::Build`] builds.
+    fn needs_server(self) -> bool {
+        matches!(self, Self::Bench | Self::E2e)
     }
 
     /// Whether its commands report tests; any other step counts as one check.
@@ -67,7 +76,7 @@ impl Step {
             Self::Fmt => setup::component("fmt", "rustfmt"),
             Self::Clippy => setup::component("clippy", "clippy"),
             Self::E2e => setup::node_packages(),
-            Self::Test | Self::Loom | Self::Doc | Self::Build => Ok(()),
+            Self::Test | Self::Loom | Self::Doc | Self::Build | Self::Bench => Ok(()),
         }
     }
 }
@@ -81,6 +90,7 @@ impl fmt::Display for Step {
             Self::Loom => "loom",
             Self::Doc => "doc",
             Self::Build => "build",
+            Self::Bench => "bench",
             Self::E2e => "e2e",
         })
     }
@@ -106,7 +116,7 @@ pub(crate) fn run(steps: &[Step]) -> Result<Report> {
     for (number, &step) in steps.iter().enumerate() {
         println!("\n[{}/{}] {step}", number + 1, steps.len());
         let started = Instant::now();
-        let (tally, remark) = if step == Step::E2e && !server {
+        let (tally, remark) = if step.needs_server() && !server {
             (Tally::of_check(false), "not run: the server did not build")
         } else {
             run_step(step)?
@@ -149,8 +159,8 @@ fn verdict(counts_tests: bool, success: bool, mut tally: Tally) -> (Tally, &'sta
 
 fn chosen(only: &[Step]) -> Vec<Step> {
     let mut steps = if only.is_empty() { Step::value_variants().to_vec() } else { only.to_vec() };
-    if steps.contains(&Step::E2e) {
-        // The suite must never run against yesterday's server.
+    if steps.iter().any(|step| step.needs_server()) {
+        // Nothing must ever run against yesterday's server.
         steps.push(Step::Build);
     }
     steps.sort();
@@ -184,8 +194,9 @@ mod tests {
     }
 
     #[test]
-    fn the_suite_brings_the_build_of_its_server() {
+    fn what_runs_the_server_brings_its_build() {
         assert_eq!(chosen(&[Step::E2e, Step::Fmt]), [Step::Fmt, Step::Build, Step::E2e]);
+        assert_eq!(chosen(&[Step::Bench]), [Step::Build, Step::Bench]);
     }
 
     #[test]

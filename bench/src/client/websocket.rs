@@ -1,0 +1,47 @@
+//! Engine.IO over a WebSocket.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+use futures_util::{SinkExt as _, StreamExt as _};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{WebSocketStream, client_async};
+
+use super::Frame;
+
+pub(super) struct WebSocket {
+    stream: WebSocketStream<TcpStream>,
+}
+
+impl WebSocket {
+    pub(super) async fn open(server: SocketAddr) -> Result<Self> {
+        let tcp = TcpStream::connect(server).await.context("cannot connect")?;
+        // Otherwise a small frame can wait for the server's delayed acknowledgement of the one before.
+        tcp.set_nodelay(true).context("cannot connect")?;
+        let url = format!("ws://{server}/socket.io/?EIO=4&transport=websocket");
+        let (stream, _) = client_async(url, tcp).await.context("cannot open a WebSocket")?;
+        Ok(Self { stream })
+    }
+
+    pub(super) async fn send(&mut self, packet: String) -> Result<()> {
+        self.stream.send(Message::text(packet)).await.context("cannot write to a WebSocket")
+    }
+
+    /// Of a connection that is being cut, what comes before the end is still read.
+    pub(super) async fn next(&mut self) -> Frame {
+        loop {
+            let message = self.stream.next().await;
+            let at = Instant::now();
+            let text = match message {
+                Some(Ok(Message::Text(text))) => Ok(text.to_string()),
+                Some(Ok(Message::Close(_))) => Err("a close frame".to_owned()),
+                Some(Err(error)) => Err(error.to_string()),
+                None => Err("the end of the stream".to_owned()),
+                Some(Ok(_)) => continue,
+            };
+            return Frame { at, text };
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Servers under measurement: real programs in processes of their own.
+
+use std::env;
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+
+/// How long a server may take until it listens.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// What a server prints, with its address, once it listens.
+const READY: &str = "listening on http://";
+
+/// A running server; killed when dropped.
+pub(crate) struct Server {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Server {
+    /// The game server with its lab open, on a free port, and with defaults for everything else. It logs to `log`.
+    pub(crate) fn lab(log: &Path) -> Result<Self> {
+        let mut command = Command::new(binary("WATERTIGHT_SERVER", "game-admin-backend")?);
+        command.args(["--lab", "--port", "0"]);
+        Self::start(command, log)
+    }
+
+    /// Starts any program that prints `listening on http://ADDRESS` when it is ready. It runs in the folder of `log`
+    /// and without the settings of our own environment, so that every run measures the same.
+    pub(crate) fn start(mut command: Command, log: &Path) -> Result<Self> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        let folder = log.parent().context("a log is in a folder")?;
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let file = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+        for (name, _) in env::vars_os() {
+            if name.to_string_lossy().starts_with("WATERTIGHT_") {
+                command.env_remove(name);
+            }
+        }
+        command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(file);
+        let mut child = command.spawn().with_context(|| format!("cannot start {program}"))?;
+        let lines = child.stdout.take().map(BufReader::new);
+        // From here on the child is killed whatever happens.
+        let mut server = Self { child, address: SocketAddr::from(([0, 0, 0, 0], 0)) };
+        let (found, address) = mpsc::channel();
+        thread::spawn(move || {
+            // Reads to the end, so that a server which prints more is not blocked by it.
+            for line in lines.into_iter().flat_map(BufReader::lines).map_while(Result::ok) {
+                if let Some(address) = line.strip_prefix(READY) {
+                    // Whoever waited may have given up.
+                    _ = found.send(address.to_owned());
+                }
+            }
+        });
+        let address = address
+            .recv_timeout(PATIENCE)
+            .with_context(|| format!("{program} does not listen; its log is {}", log.display()))?;
+        server.address = address.parse().with_context(|| format!("{program} listens on {address:?}"))?;
+        Ok(server)
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The id of its process.
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+/// A program: where the environment variable says, else beside our own.
+fn binary(variable: &str, name: &str) -> Result<PathBuf> {
+    let path = if let Some(path) = env::var_os(variable) {
+        PathBuf::from(path)
+    } else {
+        let ours = env::current_exe().context("cannot tell where we are")?;
+        ours.with_file_name(format!("{name}{}", env::consts::EXE_SUFFIX))
+    };
+    ensure!(
+        path.is_file(),
+        "there is no {}: build it with `cargo build --release --package {name}`, or let {variable} name it",
+        path.display()
+    );
+    Ok(path)
+}
