@@ -2,6 +2,7 @@
 //! is not one of the program.
 
 use std::fs;
+use std::time::Duration;
 
 /// CPU time so far, in the ticks of `/proc`.
 #[derive(Clone, Copy)]
@@ -40,6 +41,15 @@ impl Watch {
         Some(part)
     }
 }
+
+/// How much CPU time a process has used, to within a tick. `None` where the operating system does not tell.
+pub(crate) fn cpu_time(process: u32) -> Option<Duration> {
+    let ticks = of_process(&fs::read_to_string(format!("/proc/{process}/stat")).ok()?)?;
+    Some(Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND))
+}
+
+/// `USER_HZ`, which is the same on every Linux.
+const TICKS_PER_SECOND: u64 = 100;
 
 /// How many tasks wanted to run in the last minute. `None` where the operating system does not tell.
 pub(crate) fn load() -> Option<f64> {

@@ -5,6 +5,7 @@
 
 mod bystander;
 mod client;
+mod lanes;
 mod machine;
 mod report;
 mod server;
@@ -36,6 +37,8 @@ struct CommandLine {
 enum Scenario {
     /// How soon the client of a panic is told and closed.
     Tell,
+    /// What it costs to run handlers on lanes.
+    Lanes,
 }
 
 /// What every scenario is given.
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
     for scenario in chosen {
         let outcome = match scenario {
             Scenario::Tell => tell::run(&run),
+            Scenario::Lanes => lanes::run(&run),
         };
         match outcome {
             Ok(verdict) => {

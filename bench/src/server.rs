@@ -84,7 +84,7 @@ impl Drop for Server {
 }
 
 /// A program: where the environment variable says, else beside our own.
-fn binary(variable: &str, name: &str) -> Result<PathBuf> {
+pub(crate) fn binary(variable: &str, name: &str) -> Result<PathBuf> {
     let path = if let Some(path) = env::var_os(variable) {
         PathBuf::from(path)
     } else {

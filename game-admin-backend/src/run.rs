@@ -56,12 +56,22 @@ pub fn run(settings: Settings, ignored_variables: &[String]) -> Result<(), RunEr
         );
     }
     let incidents = isolation::install(&settings)?;
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(RunError::Runtime)?;
+    let runtime = runtime(settings.server.lanes).map_err(RunError::Runtime)?;
     let outcome = runtime.block_on(serve(settings, incidents));
     // Whatever still runs is past its bound; waiting for it would make the bound a lie.
     runtime.shutdown_background();
     outcome
+}
+
+/// The runtime that does the I/O. With lanes it runs no handler, and half of the processors are enough for it: threads
+/// that have less to do than there is are woken for nothing, which costs more than they bring.
+fn runtime(lanes: bool) -> io::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if lanes {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        builder.worker_threads((processors / 2).max(1));
+    }
+    builder.enable_all().build()
 }
 
 async fn serve(settings: Settings, incidents: RingSink) -> Result<(), RunError> {

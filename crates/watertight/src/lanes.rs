@@ -138,6 +138,18 @@ impl Lanes {
         task
     }
 
+    /// Runs a future on the lanes, as far as it gets at once here and now. For a lane thread, which has just called what
+    /// made the future: a handler that does not wait costs no way through the queue.
+    pub fn start<F>(&'static self, future: F)
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let (runnable, task) = async_task::spawn(future, |runnable| self.push(Job::Poll(runnable)));
+        task.detach();
+        runnable.run();
+    }
+
     /// Has a lane thread drain `work`.
     pub fn drain(&self, work: Arc<dyn Drain>) {
         self.push(Job::Drain(work));

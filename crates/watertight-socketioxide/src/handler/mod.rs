@@ -18,14 +18,15 @@ pub use socketioxide::handler::{
     FromConnectParts, FromDisconnectParts, FromMessage, FromMessageParts, Value,
 };
 
-/// Runs a handler's future: on the lanes when there are any, else on the server's runtime.
+/// Runs a handler's future: here when this is a lane, which is where handlers are called when there are any, else on
+/// the server's runtime.
 fn start<F>(future: F)
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
     match watertight::lanes() {
-        Some(lanes) => lanes.spawn(future).detach(),
+        Some(lanes) => lanes.start(future),
         None => drop(tokio::spawn(future)),
     }
 }
