@@ -144,7 +144,7 @@ async fn echo_until(mut client: Client, window: usize, end: Instant) -> Result<u
             return Ok(echoed);
         }
         match client.next().await?.packet {
-            Packet::Event { name, data, .. } if name == "echo" && data == Value::from(echoed) => echoed += 1,
+            Packet::Event { name, data, .. } if name == "echo" && data == echoed => echoed += 1,
             other => anyhow::bail!("echo {echoed} is answered with {other:?}"),
         }
     }
