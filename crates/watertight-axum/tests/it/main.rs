@@ -3,6 +3,7 @@
 
 mod bystanders;
 mod client;
+mod deaf;
 mod guarded_io;
 mod layer;
 mod server;

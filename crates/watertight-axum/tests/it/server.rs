@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::routing::{any, get};
 use tokio::net::TcpListener;
-use tokio::sync::{Mutex, MutexGuard, oneshot};
+use tokio::sync::{Mutex, MutexGuard, Notify, oneshot};
 use tokio::task::JoinHandle;
-use watertight::{CaptureSink, Incident, PreviousHook, Watertight};
+use watertight::{CaptureSink, Incident, PreviousHook, QuarantineSettings, Watertight};
 use watertight_axum::ws::{Message, WebSocket, WebSocketUpgrade};
 
 /// How long anything may take before a test gives up.
@@ -32,7 +32,9 @@ pub(crate) struct Turn {
 pub(crate) async fn turn() -> Turn {
     static INSTALLED: LazyLock<(Watertight, CaptureSink)> = LazyLock::new(|| {
         let sink = CaptureSink::new();
-        let builder = builder().sink(sink.clone()).storm_limit(1000);
+        // All clients come from one address.
+        let quarantine = QuarantineSettings::new().enabled(false);
+        let builder = builder().sink(sink.clone()).storm_limit(1000).quarantine(quarantine);
         (builder.install().expect("this binary installs here only"), sink)
     });
     static ALONE: Mutex<()> = Mutex::const_new(());
@@ -67,6 +69,14 @@ impl Turn {
     pub(crate) fn incident(&self, wanted: impl Fn(&Incident) -> bool) -> Arc<Incident> {
         self.sink.wait_for(DEADLINE, |incidents| incidents.iter().find(|incident| wanted(incident)).cloned())
     }
+}
+
+/// Requests that have come to the handler that never answers.
+pub(crate) static STUCK: Notify = Notify::const_new();
+
+async fn stuck() {
+    STUCK.notify_one();
+    std::future::pending().await
 }
 
 /// What the process still knows of connections.
@@ -155,7 +165,7 @@ fn app() -> Router {
         .route("/health", get(|| async { "OK" }))
         .route("/panic", get(panicking_route))
         .route("/panic_with_payload", get(panicking_route_with_payload))
-        .route("/stuck", get(std::future::pending::<&'static str>))
+        .route("/stuck", get(stuck))
 }
 
 /// Echoes, but for the words that ask for a fault.

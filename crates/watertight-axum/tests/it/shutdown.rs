@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::client::Client;
-use crate::server::{DEADLINE, Left, Server, turn, within};
+use crate::server::{DEADLINE, Left, STUCK, Server, turn, within};
 
 /// On top of the drain timeout: for last responses (500 ms), and for a busy machine.
 const SPARE: Duration = Duration::from_millis(1000);
@@ -70,9 +70,7 @@ async fn a_stuck_request_is_cut_off() {
     let mut http = TcpStream::connect(server.address).await.expect("the server listens");
     let request = format!("GET /stuck HTTP/1.1\r\nhost: {}\r\n\r\n", server.address);
     http.write_all(request.as_bytes()).await.expect("it is open");
-    while Left::now() == Left::default() {
-        tokio::task::yield_now().await;
-    }
+    within(DEADLINE, "the request in its handler", STUCK.notified()).await;
     let took = server.stop().await;
     assert!(took < drain_timeout + SPARE, "{took:?}");
     let mut answer = Vec::new();

@@ -5,7 +5,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
-use watertight::{CaptureSink, Incident, LaneSettings, PreviousHook, Registry, StandardPolicy, Watertight};
+use watertight::{
+    AllowEntry, BreakerSettings, CaptureSink, Incident, LaneSettings, PreviousHook, QuarantineSettings,
+    Registry, StandardPolicy, Watertight,
+};
 use watertight_faults::PANIC_TEXT;
 use watertight_socketioxide::adapter::LocalAdapter;
 use watertight_socketioxide::extract::{AckSender, Data, SocketRef};
@@ -20,6 +23,9 @@ pub(crate) fn sink() -> &'static CaptureSink {
         let sink = CaptureSink::new();
         print_failures_only();
         let policy = StandardPolicy::new().fail_event("/fail", "boom").fail_event_limit(2);
+        // All clients come from one address: it would be quarantined, but for what tests name otherwise.
+        let here: AllowEntry = "127.0.0.1".parse().expect("an address");
+        let quarantine = QuarantineSettings::new().allow(here).base(Duration::from_millis(300)).jitter(0.0);
         let mut builder = Watertight::builder();
         // These tests are compiled twice: see `tests/lanes`.
         if env!("CARGO_CRATE_NAME") == "lanes" {
@@ -27,6 +33,8 @@ pub(crate) fn sink() -> &'static CaptureSink {
         }
         builder
             .sink(sink.clone())
+            .quarantine(quarantine)
+            .breakers(BreakerSettings::new().enabled(false))
             .policy(policy)
             .previous_hook(PreviousHook::Chain)
             .disconnect_cleanup(Duration::from_millis(200))
