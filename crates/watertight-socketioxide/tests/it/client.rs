@@ -43,10 +43,13 @@ impl Packet {
 impl Client {
     /// Opens a session.
     pub(crate) async fn open(server: SocketAddr) -> Self {
-        let (ws, _) =
-            tokio_tungstenite::connect_async(format!("ws://{server}/socket.io/?EIO=4&transport=websocket"))
-                .await
-                .expect("the server accepts");
+        Self::open_with(server, "").await
+    }
+
+    /// Opens a session with more in the query.
+    pub(crate) async fn open_with(server: SocketAddr, query: &str) -> Self {
+        let url = format!("ws://{server}/socket.io/?EIO=4&transport=websocket{query}");
+        let (ws, _) = tokio_tungstenite::connect_async(url).await.expect("the server accepts");
         let mut client = Self { ws, sid: String::new(), next_ack: 0 };
         let open = client.text().await.expect("an open packet");
         let open: Value = serde_json::from_str(open.strip_prefix('0').expect("an open packet")).unwrap();

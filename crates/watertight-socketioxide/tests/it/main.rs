@@ -5,6 +5,7 @@
 mod adapters;
 mod client;
 mod corners;
+mod discipline;
 mod drop_in;
 mod early_events;
 mod goodbyes;

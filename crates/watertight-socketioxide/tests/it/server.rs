@@ -34,7 +34,7 @@ pub(crate) fn sink() -> &'static CaptureSink {
         builder
             .sink(sink.clone())
             .quarantine(quarantine)
-            .breakers(BreakerSettings::new().enabled(false))
+            .breakers(BreakerSettings::new().open_for(Duration::from_millis(400)))
             .policy(policy)
             .previous_hook(PreviousHook::Chain)
             .disconnect_cleanup(Duration::from_millis(200))

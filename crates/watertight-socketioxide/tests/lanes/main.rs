@@ -8,6 +8,8 @@ mod adapters;
 mod client;
 #[path = "../it/corners.rs"]
 mod corners;
+#[path = "../it/discipline.rs"]
+mod discipline;
 #[path = "../it/drop_in.rs"]
 mod drop_in;
 #[path = "../it/early_events.rs"]

@@ -48,6 +48,10 @@ impl Sealing {
         if telling.copies > 0 {
             self.flush(telling.copies, settings.grace).await;
         }
+        if self.mode == SealMode::Expel {
+            // Its goodbye is behind the notice, and who reads that hangs up by itself.
+            let _ = timeout(POLITE, self.gone()).await;
+        }
         let bound = Instant::now() + POLITE + settings.disconnect_cleanup + SPARE;
         if !self.transport_is_dead {
             self.close(CloseMode::Polite);

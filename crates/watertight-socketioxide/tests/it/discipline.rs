@@ -1,0 +1,221 @@
+//! What faults and misbehaviour mean beyond one connection: warnings, quarantine, breakers.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use watertight::{Fault, Identity, Verdict};
+use watertight_faults::panic_now;
+use watertight_socketioxide::SocketIo;
+use watertight_socketioxide::adapter::LocalAdapter;
+use watertight_socketioxide::extract::{AckSender, Data, SocketRef};
+use watertight_socketioxide::handler::ConnectHandler;
+use watertight_socketioxide::service::Visit;
+
+use crate::client::{Bystander, Client, DEADLINE, Packet};
+use crate::server::{echo, incidents_of, is_gone, serve, serve_with};
+
+const SOON: Duration = Duration::from_secs(1);
+
+/// A namespace in which clients say who they are and may crash.
+fn crashing(io: &SocketIo<LocalAdapter>) {
+    io.ns("/crashing", async |socket: SocketRef| {
+        echo(&socket);
+        socket.on("identify", async |socket: SocketRef, Data::<String>(name), ack: AckSender| {
+            let answer = socket.identify(name).err().map(|quarantined| quarantined.to_string());
+            ack.send(&answer).ok();
+        });
+        socket.on("typed", async |_: Data<bool>| ());
+        socket.on("boom", async || panic_now("a handler of a client with a name"));
+        socket.on("maybe", async |Data::<bool>(crash), ack: AckSender| {
+            if crash {
+                panic_now("a handler that works for others");
+            }
+            tokio::task::yield_now().await;
+            ack.send("worked").ok();
+        });
+    });
+}
+
+async fn named(server: std::net::SocketAddr, name: &str) -> (Client, Value) {
+    let mut client = Client::join(server, "/crashing").await;
+    let answer = client.ask("/crashing", "identify", name.into()).await;
+    (client, answer)
+}
+
+/// The milliseconds in `quarantined; retry after N ms (incident ID)`.
+fn retry_after(line: &str) -> Option<u64> {
+    let rest = line.strip_prefix("quarantined; retry after ")?;
+    let (millis, id) = rest.split_once(" ms (incident ")?;
+    (id.strip_suffix(')')?.len() == 26).then(|| millis.parse().ok())?
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_identity_is_refused_after_its_second_fault_and_let_in_again_later() {
+    let (server, io) = serve(crashing).await;
+    let bystander = Bystander::start(server, "/crashing").await;
+
+    let (mut first, answer) = named(server, "user:poison").await;
+    assert_eq!(answer, Value::Null);
+    first.emit("/crashing", "boom", Value::Null).await;
+    first.until(|packet| packet.is_event("incident")).await;
+    assert_eq!(first.next().await, Packet::Closed, "asked to come back, it is not told to leave");
+    assert_eq!(incidents_of(&first.sid, 1).await[0].verdict, Verdict::Disconnect);
+
+    let (mut second, answer) = named(server, "user:poison").await;
+    assert_eq!(answer, Value::Null, "one fault is forgiven");
+    second.emit("/crashing", "boom", Value::Null).await;
+    let told = second.until(|packet| packet.is_event("incident")).await;
+    assert_eq!(told.data()["code"], "panic");
+    assert!(told.data()["retryAfterMs"].as_u64().is_some_and(|ms| ms <= 300), "{told:?}");
+    assert_eq!(second.next().await, Packet::Disconnect { ns: "/crashing".into() });
+    let until = Instant::now() + Duration::from_millis(300);
+    assert_eq!(incidents_of(&second.sid, 1).await[0].verdict, Verdict::Quarantine);
+
+    let mut third = Client::join(server, "/crashing").await;
+    third.emit_with_ack("/crashing", "identify", "user:poison".into()).await;
+    // The answer of the handler and the end of its client, in either order.
+    for _ in 0..2 {
+        match third.until(|packet| packet.is_event("incident") || matches!(packet, Packet::Ack { .. })).await
+        {
+            Packet::Ack { data, .. } => {
+                let line = data.as_str().expect("refused");
+                assert!(retry_after(line).is_some_and(|ms| (1..=300).contains(&ms)), "{line}");
+            }
+            told => assert_eq!(told.data()["code"], "quarantined"),
+        }
+    }
+    is_gone(&io, &third.sid, SOON).await;
+    let (_other, answer) = named(server, "user:innocent").await;
+    assert_eq!(answer, Value::Null);
+
+    tokio::time::sleep_until(until.into()).await;
+    let (_back, answer) = named(server, "user:poison").await;
+    assert_eq!(answer, Value::Null, "its time is over");
+    bystander.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_known_from_the_request_is_refused_before_any_code_of_the_applications() {
+    let builder = SocketIo::builder().identify(|visit: &Visit<'_>| {
+        let query = visit.uri.query()?;
+        query.split('&').find_map(|pair| pair.strip_prefix("user=")).map(|name| format!("query:{name}"))
+    });
+    static CALLED: AtomicU32 = AtomicU32::new(0);
+    let (server, io) = serve_with(builder, |io| {
+        let check = async || -> Result<(), String> {
+            CALLED.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        };
+        let connect = async |socket: SocketRef| {
+            CALLED.fetch_add(1, Ordering::Relaxed);
+            echo(&socket);
+        };
+        io.ns("/guarded", connect.with(check));
+    })
+    .await;
+    let watertight = watertight::ensure_installed();
+    let identity = Identity::Named("query:mallory".into());
+    let mut inside = Client::open_with(server, "&user=mallory").await;
+    assert_eq!(inside.connect("/guarded").await, Ok(()));
+    assert_eq!(inside.ask("/guarded", "echo", json!(1)).await, json!(1));
+
+    watertight.quarantine(&identity, Duration::from_secs(30), "an operator").expect("it is on");
+    let told = inside.until(|packet| packet.is_event("incident")).await;
+    assert_eq!(told.data()["code"], "quarantined");
+    assert_eq!(inside.next().await, Packet::Disconnect { ns: "/guarded".into() });
+    is_gone(&io, &inside.sid, SOON).await;
+    assert!(watertight.quarantined().iter().any(|entry| entry.identity == identity));
+
+    let called = CALLED.load(Ordering::Relaxed);
+    let mut refused = Client::open_with(server, "&user=mallory").await;
+    let line = refused.connect("/guarded").await.expect_err("it is quarantined");
+    assert!(retry_after(&line).is_some_and(|ms| ms > 25_000), "{line}");
+    assert_eq!(CALLED.load(Ordering::Relaxed), called, "no code of the application's has run");
+    assert_eq!(Client::open_with(server, "&user=alice").await.connect("/guarded").await, Ok(()));
+
+    assert!(watertight.lift(&identity));
+    assert_eq!(Client::open_with(server, "&user=mallory").await.connect("/guarded").await, Ok(()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unknown_events_warn_and_then_disconnect() {
+    let (server, io) = serve(crashing).await;
+    let bystander = Bystander::start(server, "/crashing").await;
+    let mut client = Client::join(server, "/crashing").await;
+    // By then its connect handler is done, and events without a handler are unknown.
+    client.ask("/crashing", "echo", Value::Null).await;
+    for _ in 0..10 {
+        client.emit("/crashing", "nobody", Value::Null).await;
+    }
+    let warned = client.until(|packet| packet.is_event("warning")).await;
+    assert_eq!(warned.data()["code"], "protocol");
+    assert_eq!(client.ask("/crashing", "echo", json!(1)).await, json!(1), "warned, and still there");
+    for _ in 0..12 {
+        client.emit("/crashing", "nobody", Value::Null).await;
+    }
+    let told = client.until(|packet| packet.is_event("incident")).await;
+    assert_eq!(told.data()["code"], "protocol");
+    assert_eq!(client.next().await, Packet::Closed);
+    is_gone(&io, &client.sid, SOON).await;
+    let incidents = incidents_of(&client.sid, 2).await;
+    assert_eq!(
+        incidents.iter().map(|one| one.verdict).collect::<Vec<_>>(),
+        [Verdict::Warn, Verdict::Disconnect]
+    );
+    assert!(incidents[1].message.contains("unknown events"), "{}", incidents[1].message);
+    bystander.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_with_the_wrong_data_count() {
+    let (server, _io) = serve(crashing).await;
+    let mut client = Client::join(server, "/crashing").await;
+    for _ in 0..11 {
+        client.emit("/crashing", "typed", json!({ "not": "a boolean" })).await;
+    }
+    let told = client.until(|packet| packet.is_event("incident")).await;
+    assert_eq!(told.data()["code"], "protocol");
+    let last = incidents_of(&client.sid, 2).await;
+    assert_eq!(last[1].fault, Fault::Protocol);
+    assert!(last[1].message.contains("failed extractions"), "{}", last[1].message);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_crashes_for_different_clients_is_switched_off_and_tried_again() {
+    let (server, _io) = serve(|io| {
+        crashing(io);
+    })
+    .await;
+    let bystander = Bystander::start(server, "/crashing").await;
+    let crash = async |name: String| {
+        let (mut client, _) = named(server, &name).await;
+        client.emit("/crashing", "maybe", true.into()).await;
+        client.until(|packet| packet.is_event("incident")).await;
+        incidents_of(&client.sid, 1).await;
+    };
+    let (mut user, _) = named(server, "user:breaker-user").await;
+    let mut ask = async |crash: bool| user.ask("/crashing", "maybe", crash.into()).await;
+    crash("user:breaker-1".into()).await;
+    crash("user:breaker-2".into()).await;
+    assert_eq!(ask(false).await, json!("worked"), "two are not enough");
+    crash("user:breaker-3".into()).await;
+
+    let refused = ask(true).await;
+    assert_eq!(refused["code"], "breaker_open");
+    let wait = refused["retryAfterMs"].as_u64().expect("a time");
+    assert!((1..=400).contains(&wait), "{refused}");
+    // Refused until then, and the first that is let through decides.
+    let until = Instant::now() + DEADLINE;
+    loop {
+        let answer = ask(false).await;
+        if answer == json!("worked") {
+            break;
+        }
+        assert_eq!(answer["code"], "breaker_open");
+        assert!(Instant::now() < until, "it stays off");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(ask(false).await, json!("worked"), "it is on again");
+    bystander.finish().await;
+}
