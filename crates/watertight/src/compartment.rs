@@ -41,6 +41,8 @@ pub struct Compartment {
     runtime: Option<tokio::runtime::Handle>,
     parts: Mutex<SmallVec<[Weak<dyn Seal>; 2]>>,
     had_transport: AtomicBool,
+    /// Whether something could not be sent since the last sweep, because too much was waiting already.
+    was_full: AtomicBool,
     /// Whether a fault of it was lost because the queue was full.
     lost_fault: AtomicBool,
     /// The task that seals it and waits for its parts.
@@ -83,6 +85,7 @@ impl Compartment {
             runtime,
             parts: Mutex::new(SmallVec::new()),
             had_transport: AtomicBool::new(false),
+            was_full: AtomicBool::new(false),
             lost_fault: AtomicBool::new(false),
             sealer: AtomicWaker::new(),
         })
@@ -306,6 +309,17 @@ impl Compartment {
         let connected =
             |part: &Arc<dyn Seal>| quietly(|| part.is_transport() && !part.is_gone()).unwrap_or(false);
         self.had_transport.load(Ordering::Relaxed) && !self.parts().iter().any(connected) && self.serves()
+    }
+
+    /// Notes that something could not be sent to its client because its send buffer is full. However often that happens,
+    /// each sweep counts it once: a server may well send faster than a good client reads, for a moment.
+    pub fn is_behind(&self) {
+        self.was_full.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether its client was behind since this was asked before.
+    pub(crate) fn was_behind(&self) -> bool {
+        self.was_full.swap(false, Ordering::Relaxed)
     }
 
     /// Notes that a fault of it was lost; `true` for the first.

@@ -410,13 +410,15 @@ impl Inner {
     }
 }
 
-/// Counts every client against itself that has taken nothing of what it is sent since the last sweep.
+/// Counts every client against itself that has taken nothing of what it is sent for a while, or whose send buffer was
+/// full since the last sweep.
 fn note_slow_consumers() {
     for compartment in Registry::global().all() {
         let waits = |part: &Arc<dyn Seal>| {
             quietly(|| part.not_taken()).flatten().is_some_and(|time| time >= NOT_TAKEN)
         };
-        if compartment.is_live() && compartment.parts().iter().any(waits) {
+        let behind = compartment.was_behind();
+        if compartment.is_live() && (behind || compartment.parts().iter().any(waits)) {
             compartment.misbehaves(Misbehaviour::SlowConsumer);
         }
     }
