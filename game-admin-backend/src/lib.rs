@@ -5,6 +5,7 @@
 pub mod admin;
 pub mod command_line;
 pub mod health;
+pub mod identity;
 pub mod isolation;
 pub mod lab;
 pub mod logging;

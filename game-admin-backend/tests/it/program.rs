@@ -73,6 +73,22 @@ fn wrong_settings_end_with_2_and_say_each_problem() {
 }
 
 #[test]
+fn settings_that_exclude_each_other_end_with_2_whatever_was_asked() {
+    for command in ["check-config", "serve"] {
+        let arguments = ["--set", "detection.disconnect_score=5", "--set", "recovery.quarantine_cap_ms=100"];
+        let (code, stdout, stderr) = output(program(&[command]).args(arguments));
+        assert_eq!((code, stdout.as_str()), (Some(2), ""));
+        assert_eq!(
+            stderr,
+            "error: detection.warn_score = 10 (default) must not be larger than detection.disconnect_score = 5 \
+             (flag --set)\n\
+             error: recovery.quarantine_base_ms = 10000 (default) must not be larger than \
+             recovery.quarantine_cap_ms = 100 (flag --set)\n"
+        );
+    }
+}
+
+#[test]
 fn an_address_in_use_is_named_with_a_remedy() {
     let (_running, address) = start(&["--port", "0"]);
     let (code, stdout, stderr) = output(&mut program(&["--listen", &address]));
