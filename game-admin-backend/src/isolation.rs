@@ -10,6 +10,7 @@ use watertight::{
     Watertight,
 };
 
+use crate::metrics::CountingSink;
 use crate::settings::{Detection, EventDeadline, Network, Recovery, Settings};
 
 /// Installs the panic hook and the recovery thread of the process. Answers where its incidents are kept.
@@ -49,6 +50,7 @@ pub fn install(settings: &Settings) -> Result<RingSink, InstallError> {
         .rates(rates(detection))
         .trusted_proxies(proxies)
         .sink(FoundingLog)
+        .sink(CountingSink)
         .sink(incidents.clone())
         .expose_details(detection.expose_details)
         .stall_warn(detection.stall_warn())

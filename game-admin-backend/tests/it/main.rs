@@ -4,4 +4,5 @@ mod admin;
 mod client;
 mod drain;
 mod players;
+mod probes;
 mod program;

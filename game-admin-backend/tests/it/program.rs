@@ -22,7 +22,7 @@ fn output(command: &mut Command) -> (Option<i32>, String, String) {
 }
 
 /// Ends the process with the test, whatever becomes of the test.
-struct Running(Child);
+pub(crate) struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -32,7 +32,7 @@ impl Drop for Running {
 }
 
 /// Starts the program and waits until it is ready; answers its address too.
-fn start(arguments: &[&str]) -> (Running, String) {
+pub(crate) fn start(arguments: &[&str]) -> (Running, String) {
     let child =
         program(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
     let mut running = Running(child);
