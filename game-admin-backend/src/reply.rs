@@ -33,6 +33,8 @@ pub enum Code {
     NotFound,
     /// The socket is being closed.
     Closing,
+    /// A setting or a rule of the server forbids it; the message says which.
+    Refused,
     /// The server could not do it; the log says why.
     Internal,
 }
