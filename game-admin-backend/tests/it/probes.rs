@@ -6,15 +6,8 @@ use serde_json::{Value, json};
 
 use crate::{
     client::{Client, TestServer, get, get_until},
-    program::{Running, start},
+    program::lab,
 };
-
-/// The program with its lab. Faults are provoked here from one address, which must not be refused for that.
-fn lab(arguments: &[&str]) -> (Running, SocketAddr) {
-    let always = ["--port", "0", "--lab", "--quarantine", "off", "--breakers", "off"];
-    let (running, address) = start(&[&always, arguments].concat());
-    (running, address.parse().expect("an address"))
-}
 
 async fn guest(server: SocketAddr) -> Client {
     let mut client = Client::open(server, &[]).await;

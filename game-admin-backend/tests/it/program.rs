@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead as _, BufReader, Read as _},
+    net::SocketAddr,
     process::{Child, Command, Output, Stdio},
 };
 
@@ -42,6 +43,13 @@ pub(crate) fn start(arguments: &[&str]) -> (Running, String) {
         line.trim_end().strip_prefix("listening on http://").unwrap_or_else(|| panic!("it says {line:?}"));
     let address = address.to_owned();
     (running, address)
+}
+
+/// The program with its lab. Faults are provoked here from one address, which must not be refused for that.
+pub(crate) fn lab(arguments: &[&str]) -> (Running, SocketAddr) {
+    let always = ["--port", "0", "--lab", "--quarantine", "off", "--breakers", "off"];
+    let (running, address) = start(&[&always, arguments].concat());
+    (running, address.parse().expect("an address"))
 }
 
 #[test]
