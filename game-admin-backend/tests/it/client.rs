@@ -46,11 +46,19 @@ impl Answer {
 
 /// Asks for a page over a connection of its own. A header is a line of its own: `"name: value\r\n"`.
 pub(crate) async fn get(server: SocketAddr, path: &str, headers: &str) -> Answer {
-    let request = format!("GET {path} HTTP/1.1\r\nhost: {server}\r\nconnection: close\r\n{headers}\r\n");
+    request(server, &format!("GET {path} HTTP/1.1\r\n{headers}"), "").await
+}
+
+pub(crate) async fn post(server: SocketAddr, path: &str, body: &str) -> Answer {
+    request(server, &format!("POST {path} HTTP/1.1\r\ncontent-length: {}\r\n", body.len()), body).await
+}
+
+async fn request(server: SocketAddr, head: &str, body: &str) -> Answer {
+    let request = format!("{head}host: {server}\r\nconnection: close\r\n\r\n{body}");
     let mut stream = soon("a connection", TcpStream::connect(server)).await.expect("accepted");
     stream.write_all(request.as_bytes()).await.expect("open");
     let mut answer = String::new();
-    soon(path, stream.read_to_string(&mut answer)).await.expect("text");
+    soon(head, stream.read_to_string(&mut answer)).await.expect("text");
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
     Answer { status, head: head.to_lowercase(), body: body.to_owned() }
