@@ -125,7 +125,7 @@ impl CommandLine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::{Effective, Origin, Problems, load};
+    use crate::settings::{Effective, Origin, Problems, Settings, load};
     use clap::{CommandFactory as _, error::ErrorKind};
 
     fn parse(arguments: &[&str]) -> Result<CommandLine, clap::Error> {
@@ -177,16 +177,61 @@ mod tests {
     }
 
     #[test]
+    fn each_switch_and_time_sets_its_setting() {
+        let Settings { server, detection, recovery, .. } = settings(&[]).expect("valid").settings;
+        assert!(server.lanes && recovery.quarantine && recovery.breakers);
+        assert_eq!(detection.handler_deadline_ms, 30_000);
+
+        let off = ["--lanes", "off", "--quarantine", "off", "--breakers", "off", "--handler-deadline", "0"];
+        let Effective { settings: Settings { server, detection, recovery, .. }, entries } =
+            settings(&off).expect("valid");
+        assert!(!server.lanes && !recovery.quarantine && !recovery.breakers);
+        assert_eq!(detection.handler_deadline_ms, 0);
+        let given: Vec<_> = entries.iter().filter(|entry| entry.origin != Origin::Default).collect();
+        for (entry, flag) in given.iter().zip(["--lanes", "--handler-deadline", "--quarantine", "--breakers"])
+        {
+            assert_eq!(entry.origin, Origin::Flag(flag.to_owned()), "{}", entry.setting.key);
+        }
+        assert_eq!(given.len(), 4);
+
+        let on = ["--lanes", "on", "--quarantine", "on", "--breakers", "on", "--handler-deadline", "1m 30s"];
+        let Settings { server, detection, recovery, .. } = settings(&on).expect("valid").settings;
+        assert!(server.lanes && recovery.quarantine && recovery.breakers);
+        assert_eq!(detection.handler_deadline_ms, 90_000);
+    }
+
+    #[test]
+    fn a_flag_and_an_assignment_of_the_same_setting_are_refused() {
+        for (flag, value, assignment) in [
+            ("--lanes", "on", "server.lanes=false"),
+            ("--quarantine", "off", "recovery.quarantine=true"),
+            ("--breakers", "off", "recovery.breakers=true"),
+            ("--handler-deadline", "1s", "detection.handler_deadline_ms=2"),
+        ] {
+            let problems = settings(&[flag, value, "--set", assignment]).expect_err("twice").to_string();
+            assert!(problems.contains(&format!("is given twice: by {flag} and by --set")), "{problems}");
+        }
+    }
+
+    #[test]
     fn a_wrong_value_of_a_flag_is_refused_by_its_name() {
         let problems = settings(&["--listen", "here"]).expect_err("not an address").to_string();
         assert!(problems.starts_with("server.listen = \"here\" (flag --listen) is not valid"), "{problems}");
         let problems = settings(&["--log-level", "inof"]).expect_err("not a level").to_string();
         assert!(problems.contains("(flag --log-level) is not valid: \"inof\" is not a level"), "{problems}");
+        let problems = settings(&["--handler-deadline", "25h"]).expect_err("longer than a day").to_string();
+        let expected =
+            "detection.handler_deadline_ms = \"90000000\" (flag --handler-deadline) is out of bounds";
+        assert!(problems.starts_with(expected), "{problems}");
 
         for (arguments, named) in [
             (["--port", "70000"], "--port"),
             (["--log-format", "xml"], "--log-format"),
             (["--prot", "1"], "--prot"),
+            (["--lanes", "yes"], "[possible values: on, off]"),
+            (["--quarantine", "true"], "--quarantine"),
+            (["--breakers", "no"], "--breakers"),
+            (["--handler-deadline", "soon"], "not a time such as 500ms, 2s or 1m"),
             (["check-confg", "--lab"], "check-confg"),
         ] {
             let error = parse(&arguments).expect_err("wrong");
@@ -200,5 +245,11 @@ mod tests {
         let help = parse(&["--help"]).expect_err("help is no command");
         assert_eq!(help.kind(), ErrorKind::DisplayHelp);
         assert!(help.to_string().contains("strongest first"));
+        // Flags that are no setting have no place in that order.
+        let options = CommandLine::command();
+        let flags = options.get_arguments().filter_map(clap::Arg::get_long);
+        for flag in flags.filter(|flag| *flag != "config") {
+            assert!(PRECEDENCE.contains(&format!("--{flag}")), "--{flag}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use axum::{Json, Router, routing::get};
 use serde::Serialize;
 
-use crate::{admin, players};
+use crate::{admin, metrics, players, ready};
 
 /// `GET /health`, which answers exactly `OK`, and `GET /`, which says in JSON what this server is.
 pub fn routes() -> Router {
@@ -22,6 +22,8 @@ struct About {
     socket_io: &'static str,
     namespaces: [&'static str; 2],
     health: &'static str,
+    ready: &'static str,
+    metrics: &'static str,
 }
 
 async fn about() -> Json<About> {
@@ -31,6 +33,8 @@ async fn about() -> Json<About> {
         socket_io: "/socket.io/",
         namespaces: [players::NAMESPACE, admin::NAMESPACE],
         health: "/health",
+        ready: ready::PATH,
+        metrics: metrics::PATH,
     })
 }
 
@@ -66,6 +70,6 @@ mod tests {
         assert_eq!(content_type, "application/json");
         let about: serde_json::Value = serde_json::from_str(&body).expect("JSON");
         assert_eq!(about["name"], "game-admin-backend");
-        assert_eq!(about["health"], "/health");
+        assert_eq!((&about["health"], &about["ready"]), (&"/health".into(), &"/ready".into()));
     }
 }

@@ -10,6 +10,7 @@ use watertight::{
     Watertight,
 };
 
+use crate::metrics::CountingSink;
 use crate::settings::{Detection, EventDeadline, Network, Recovery, Settings};
 
 /// Installs the panic hook and the recovery thread of the process. Answers where its incidents are kept.
@@ -49,6 +50,7 @@ pub fn install(settings: &Settings) -> Result<RingSink, InstallError> {
         .rates(rates(detection))
         .trusted_proxies(proxies)
         .sink(FoundingLog)
+        .sink(CountingSink)
         .sink(incidents.clone())
         .expose_details(detection.expose_details)
         .stall_warn(detection.stall_warn())
@@ -255,6 +257,35 @@ fn is_transport(incident: &Incident) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The bounds of the settings are those of the library: a value between them is refused by neither or by both. One
+    /// that only the library refuses would pass `check-config` and stop the start.
+    #[test]
+    fn what_the_settings_allow_the_library_takes() {
+        use crate::settings::{Kind, Sources, catalogue, load};
+
+        let mut tried = 0;
+        for setting in catalogue() {
+            let Kind::Integer { min, max, .. } = setting.kind else { continue };
+            for value in [min, max] {
+                let assignments = vec![format!("{}={value}", setting.key)];
+                // What contradicts another setting's default is a problem already.
+                let Ok(effective) = load(&Sources { assignments, ..Sources::default() }) else { continue };
+                let Settings { detection, recovery, .. } = effective.settings;
+                let checks = [
+                    quarantine(&recovery).check(),
+                    breakers(&recovery).check(),
+                    conduct(&detection).check(),
+                    rates(&detection).check(),
+                ];
+                for check in checks {
+                    assert_eq!(check, Ok(()), "{} = {value}", setting.key);
+                }
+                tried += 1;
+            }
+        }
+        assert!(tried > 50, "only {tried} values were tried");
+    }
 
     #[test]
     fn a_panics_text_stays_on_its_line() {

@@ -1,17 +1,20 @@
-//! The game server: players on `/`, operators on `/admin`, health on `/health`.
+//! The game server: players on `/`, operators on `/admin`, probes on `/health`, `/ready` and `/metrics`.
 //!
 //! The program is a thin shell around [`run`]; tests put a [`Server`](server::Server) together themselves.
 
 pub mod admin;
 pub mod command_line;
 pub mod health;
+pub mod identity;
 pub mod isolation;
 pub mod lab;
 pub mod logging;
 pub mod managers;
+pub mod metrics;
 pub mod namespaces;
 pub mod payload;
 pub mod players;
+pub mod ready;
 pub mod reply;
 mod run;
 pub mod server;

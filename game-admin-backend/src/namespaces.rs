@@ -119,10 +119,13 @@ where
     }
 }
 
-/// Sends the answer to an event, if its sender asked for one.
+/// Sends the answer to an event, if its sender asked for one. A failure counts against the sender whether it did or not.
 pub fn answer<T: Serialize>(ack: AckSender, outcome: Result<T, Failure>) {
     if let Err(failure) = &outcome {
         debug!(code = ?failure.code, field = failure.field, "an event is refused: {}", failure.message);
+        if let Some(misbehaviour) = failure.code.misbehaviour() {
+            watertight::misbehaved(misbehaviour);
+        }
     }
     if let Err(error) = ack.send(&Reply::from(outcome)) {
         debug!(%error, "the sender of an event left before its answer");

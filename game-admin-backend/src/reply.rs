@@ -1,6 +1,7 @@
 //! What an event is answered with: `{ok: true, ...}` or `{ok: false, error: {code, message, field?}}`.
 
 use serde::Serialize;
+use watertight::Misbehaviour;
 
 /// Why an event was refused; the `error` of a negative answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -33,8 +34,27 @@ pub enum Code {
     NotFound,
     /// The socket is being closed.
     Closing,
+    /// A setting or a rule of the server forbids it; the message says which.
+    Refused,
     /// The server could not do it; the log says why.
     Internal,
+}
+
+impl Code {
+    /// What it counts as against whoever sent the event; `None` for what is not the sender's doing.
+    #[must_use]
+    pub fn misbehaviour(self) -> Option<Misbehaviour> {
+        match self {
+            Self::UnknownEvent => Some(Misbehaviour::UnknownEvent),
+            Self::Malformed
+            | Self::Invalid
+            | Self::NotInRoom
+            | Self::TooManyRooms
+            | Self::NotFound
+            | Self::Refused => Some(Misbehaviour::HandlerError),
+            Self::Closing | Self::Internal => None,
+        }
+    }
 }
 
 impl Failure {

@@ -12,9 +12,13 @@ use watertight_socketioxide::{SocketIo, handler::ConnectHandler as _};
 use crate::{
     Shared, admin, health, lab,
     managers::{ConnectionManager, disconnector::SealingDisconnector},
-    players,
+    metrics, players,
+    ready::{self, Draining},
     settings::{self, Settings},
 };
+
+/// What is answered while the server drains, too.
+const TO_THE_END: [&str; 2] = [ready::PATH, metrics::PATH];
 
 /// The server before it has an address.
 pub struct Server {
@@ -46,11 +50,12 @@ impl Server {
         let shared = Shared {
             connections: Arc::new(ConnectionManager::new(Arc::new(SealingDisconnector))),
             incidents,
+            draining: Draining::default(),
             settings: Arc::new(settings),
         };
         let (layer, io) = socket_io(&shared.settings.server).with_state(shared.clone()).build_layer();
         open_namespaces(&io);
-        let app = health::routes().layer(layer);
+        let app = health::routes().merge(ready::routes(shared.clone())).merge(metrics::routes()).layer(layer);
         let lab = shared.settings.server.lab.then(TransportFaults::new);
         let app = match &lab {
             Some(faults) => {
@@ -101,8 +106,10 @@ impl BoundServer {
         let notice =
             Notice::new("shutdown", "the server is shutting down").retry(true, recovery.retry_after());
         let (drain_timeout, connections) = (server.drain_timeout(), Arc::clone(&shared.connections));
+        let draining = shared.draining.clone();
         let stop = async move {
             stop.await;
+            draining.begin();
             info!(connections = connections.count(), "the server stops: telling and closing all clients");
         };
         // The lab's listener hides the TCP connection from the guarded one, which sets this otherwise.
@@ -115,11 +122,13 @@ impl BoundServer {
             Some(faults) => {
                 let listener = FaultyListener::new(listener, faults);
                 let serving = watertight_axum::serve(listener, app).shutdown_notice(notice);
-                serving.drain_timeout(drain_timeout).with_graceful_shutdown(stop).await
+                let serving = serving.drain_timeout(drain_timeout).answer_to_the_end(&TO_THE_END);
+                serving.with_graceful_shutdown(stop).await
             }
             None => {
                 let serving = watertight_axum::serve(listener, app).shutdown_notice(notice);
-                serving.drain_timeout(drain_timeout).with_graceful_shutdown(stop).await
+                let serving = serving.drain_timeout(drain_timeout).answer_to_the_end(&TO_THE_END);
+                serving.with_graceful_shutdown(stop).await
             }
         };
         if served.is_ok() {

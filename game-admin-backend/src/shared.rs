@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use watertight::RingSink;
 
-use crate::{managers::ConnectionManager, settings::Settings};
+use crate::{managers::ConnectionManager, ready::Draining, settings::Settings};
 
 /// What all handlers share; handed to them as the state of the Socket.IO server. Cheap to clone.
 #[derive(Clone)]
@@ -15,4 +15,6 @@ pub struct Shared {
     pub connections: Arc<ConnectionManager>,
     /// The last incidents of the process.
     pub incidents: RingSink,
+    /// Whether the server has been told to stop.
+    pub draining: Draining,
 }

@@ -45,23 +45,39 @@ pub struct GuardService<S> {
     inner: S,
     /// Where `serve` made the service for one connection. Others find it in the request.
     pub(crate) connection: Option<Connection>,
-    /// Whether its server is shutting down.
-    closing: Option<Arc<AtomicBool>>,
+    closing: Option<Arc<Closing>>,
+}
+
+/// Whether a server is shutting down, and what it answers all the same.
+#[derive(Debug)]
+pub(crate) struct Closing {
+    begun: AtomicBool,
+    answered: &'static [&'static str],
+}
+
+impl Closing {
+    /// It is not. `answered` are the paths that it will answer to the end.
+    pub(crate) fn new(answered: &'static [&'static str]) -> Self {
+        Self { begun: AtomicBool::new(false), answered }
+    }
+
+    /// From now on it is.
+    pub(crate) fn begin(&self) {
+        self.begun.store(true, Ordering::Release);
+    }
+
+    /// Whether a request comes too late: it does not go on with an Engine.IO session whose client is still to be told.
+    fn refuses<B>(&self, request: &Request<B>) -> bool {
+        let goes_on = |query: &str| query.split('&').any(|pair| pair.starts_with("sid="));
+        self.begun.load(Ordering::Acquire)
+            && !request.uri().query().is_some_and(goes_on)
+            && !self.answered.contains(&request.uri().path())
+    }
 }
 
 impl<S> GuardService<S> {
-    pub(crate) fn new(inner: S, connection: Connection, closing: Arc<AtomicBool>) -> Self {
+    pub(crate) fn new(inner: S, connection: Connection, closing: Arc<Closing>) -> Self {
         Self { inner, connection: Some(connection), closing: Some(closing) }
-    }
-
-    /// Whether a request comes too late: its server is shutting down, and it does not go on with an Engine.IO session
-    /// whose client is still to be told.
-    fn refuses<B>(&self, request: &Request<B>) -> bool {
-        self.closing.as_ref().is_some_and(|closing| closing.load(Ordering::Acquire))
-            && !request
-                .uri()
-                .query()
-                .is_some_and(|query| query.split('&').any(|pair| pair.starts_with("sid=")))
     }
 }
 
@@ -78,7 +94,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        if self.refuses(&request) {
+        if self.closing.as_ref().is_some_and(|closing| closing.refuses(&request)) {
             return GuardFuture {
                 future: None,
                 otherwise: StatusCode::SERVICE_UNAVAILABLE,

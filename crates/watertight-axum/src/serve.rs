@@ -6,7 +6,6 @@ use std::future::{Future, IntoFuture, Pending, pending};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ use tokio::time::Instant;
 use tower_service::Service;
 use watertight::{Connection, Notice};
 
-use crate::layer::GuardService;
+use crate::layer::{Closing, GuardService};
 use crate::listener::GuardedListener;
 
 /// How long [`Serve`] waits for its clients to be gone when it shuts down, by default.
@@ -51,7 +50,7 @@ pub fn serve<L: Listener, M>(listener: L, app: M) -> Serve<L, M> {
     watertight::ensure_installed();
     let notice = Notice::new("shutdown", "The server is shutting down.").retry(true, Duration::from_secs(1));
     let listener = GuardedListener::new(listener);
-    Serve { listener, app, signal: pending(), drain_timeout: DRAIN_TIMEOUT, notice }
+    Serve { listener, app, signal: pending(), drain_timeout: DRAIN_TIMEOUT, notice, answered: &[] }
 }
 
 /// The future of [`serve`].
@@ -62,6 +61,8 @@ pub struct Serve<L, M, F = Pending<()>> {
     signal: F,
     drain_timeout: Duration,
     notice: Notice,
+    /// Paths that are answered to the end.
+    answered: &'static [&'static str],
 }
 
 impl<L: Listener, M, F> Serve<L, M, F> {
@@ -73,8 +74,8 @@ impl<L: Listener, M, F> Serve<L, M, F> {
     where
         G: Future<Output = ()> + Send + 'static,
     {
-        let Self { listener, app, signal: _, drain_timeout, notice } = self;
-        Serve { listener, app, signal, drain_timeout, notice }
+        let Self { listener, app, signal: _, drain_timeout, notice, answered } = self;
+        Serve { listener, app, signal, drain_timeout, notice, answered }
     }
 
     /// How long to wait for the clients to be gone. Default 10 s.
@@ -86,6 +87,13 @@ impl<L: Listener, M, F> Serve<L, M, F> {
     /// What clients are told when the server shuts down. Default: code `shutdown`, come back after a second.
     pub fn shutdown_notice(mut self, notice: Notice) -> Self {
         self.notice = notice;
+        self
+    }
+
+    /// Paths that are answered during the shutdown too, such as the one that tells a load balancer to stay away. Default:
+    /// none.
+    pub fn answer_to_the_end(mut self, paths: &'static [&'static str]) -> Self {
+        self.answered = paths;
         self
     }
 
@@ -116,10 +124,10 @@ where
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let Self { listener, app, signal, drain_timeout, notice } = self;
+            let Self { listener, app, signal, drain_timeout, notice, answered } = self;
             let (server, accepted) = (listener.server(), listener.accepted());
             let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-            let closing = Arc::new(AtomicBool::new(false));
+            let closing = Arc::new(Closing::new(answered));
             let app = GuardedMakeService { inner: app, closing: Arc::clone(&closing) };
             let serving = axum::serve(listener, app)
                 .with_graceful_shutdown(async move {
@@ -132,7 +140,7 @@ where
                 served = &mut serving => return served,
                 () = signal => {}
             }
-            closing.store(true, Ordering::Release);
+            closing.begin();
             let end = Instant::now() + drain_timeout;
             // Connections are still accepted meanwhile: a client that polls is told by its next request, for which it
             // may open one. New sessions and all other requests are refused.
@@ -166,7 +174,7 @@ impl<L: fmt::Debug, M: fmt::Debug, F> fmt::Debug for Serve<L, M, F> {
 /// Makes the guarded service of one connection.
 struct GuardedMakeService<M> {
     inner: M,
-    closing: Arc<AtomicBool>,
+    closing: Arc<Closing>,
 }
 
 impl<'a, L, M, S> Service<IncomingStream<'a, GuardedListener<L>>> for GuardedMakeService<M>
@@ -197,7 +205,7 @@ pin_project! {
     struct MakeFuture<F, A> {
         #[pin]
         made: F,
-        of: Option<(Connection, A, Arc<AtomicBool>)>,
+        of: Option<(Connection, A, Arc<Closing>)>,
     }
 }
 

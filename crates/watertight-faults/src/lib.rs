@@ -1,5 +1,6 @@
 //! Real faults, for tests, the lab and demonstrations. Nothing here belongs into a program that is meant to work.
 
+mod outlet;
 mod panics;
 mod transport;
 

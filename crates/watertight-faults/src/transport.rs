@@ -1,12 +1,12 @@
-//! Panics inside the transport's own tasks.
+//! Faults of the transport: panics inside its own tasks, and clients that take nothing.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -18,9 +18,10 @@ use http_body::Frame;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::outlet::Outlet;
 use crate::panic_now;
 
-/// Which connections and sessions are to panic the next time that they read. Clones share.
+/// Which connections and sessions are to panic the next time that they read, and which take nothing more. Clones share.
 #[derive(Debug, Clone, Default)]
 pub struct TransportFaults(Arc<Shared>);
 
@@ -29,6 +30,7 @@ struct Shared {
     any: AtomicBool,
     connections: Mutex<HashSet<SocketAddr>>,
     sessions: Mutex<HashSet<String>>,
+    outlets: Mutex<HashMap<SocketAddr, &'static [u8]>>,
 }
 
 impl TransportFaults {
@@ -50,6 +52,17 @@ impl TransportFaults {
         self.0.any.store(true, Ordering::Release);
     }
 
+    /// This client's TCP connection takes what is written up to and with `last_words`, and then nothing more, as if its
+    /// client did not read: writes stay pending, and nobody is woken for them. It can still be closed.
+    pub fn close_outlet(&self, peer: SocketAddr, last_words: &'static [u8]) {
+        self.0.outlets.lock().insert(peer, last_words);
+        self.0.any.store(true, Ordering::Release);
+    }
+
+    fn takes_outlet(&self, peer: SocketAddr) -> Option<&'static [u8]> {
+        if self.0.any.load(Ordering::Acquire) { self.0.outlets.lock().remove(&peer) } else { None }
+    }
+
     fn takes_connection(&self, peer: SocketAddr) -> bool {
         self.0.any.load(Ordering::Acquire) && self.0.connections.lock().remove(&peer)
     }
@@ -59,7 +72,7 @@ impl TransportFaults {
     }
 }
 
-/// A listener whose connections panic when armed. Goes below the guarded one.
+/// A listener whose connections fail when armed. Goes below the guarded one.
 #[derive(Debug)]
 pub struct FaultyListener<L> {
     listener: L,
@@ -79,7 +92,7 @@ impl<L: Listener<Addr = SocketAddr>> Listener for FaultyListener<L> {
 
     async fn accept(&mut self) -> (Self::Io, SocketAddr) {
         let (io, peer) = self.listener.accept().await;
-        (FaultyIo { io, peer, faults: self.faults.clone() }, peer)
+        (FaultyIo::new(io, peer, self.faults.clone()), peer)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -87,12 +100,19 @@ impl<L: Listener<Addr = SocketAddr>> Listener for FaultyListener<L> {
     }
 }
 
-/// A connection that panics when armed.
+/// A connection that fails when armed.
 #[derive(Debug)]
 pub struct FaultyIo<IO> {
     io: IO,
     peer: SocketAddr,
     faults: TransportFaults,
+    outlet: Outlet,
+}
+
+impl<IO> FaultyIo<IO> {
+    fn new(io: IO, peer: SocketAddr, faults: TransportFaults) -> Self {
+        Self { io, peer, faults, outlet: Outlet::default() }
+    }
 }
 
 impl<IO: AsyncRead + Unpin> AsyncRead for FaultyIo<IO> {
@@ -110,7 +130,16 @@ impl<IO: AsyncRead + Unpin> AsyncRead for FaultyIo<IO> {
 
 impl<IO: AsyncWrite + Unpin> AsyncWrite for FaultyIo<IO> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
+        if let Some(last_words) = self.faults.takes_outlet(self.peer) {
+            self.outlet = Outlet::until(last_words);
+        }
+        if self.outlet.is_closed() {
+            // Nobody is woken for it: whoever writes waits for as long as the client does not read.
+            return Poll::Pending;
+        }
+        let written = ready!(Pin::new(&mut self.io).poll_write(cx, buf))?;
+        self.outlet.wrote(&buf[..written]);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -144,5 +173,33 @@ impl http_body::Body for PanickingBody {
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         panic_now("the engine's reading of a request")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::Waker;
+    use tokio::io::duplex;
+
+    #[test]
+    fn a_closed_outlet_takes_its_last_words_and_nothing_more() {
+        let faults = TransportFaults::new();
+        let peers = [1, 2].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        let ends = peers.map(|peer| {
+            let (near, far) = duplex(1024);
+            (FaultyIo::new(near, peer, faults.clone()), far)
+        });
+        let [(mut armed, _armed_client), (mut other, _client)] = ends;
+        let cx = &mut Context::from_waker(Waker::noop());
+        let mut write = |io: &mut FaultyIo<_>, text: &str| Pin::new(io).poll_write(cx, text.as_bytes());
+
+        faults.close_outlet(peers[0], b"armed");
+        assert!(write(&mut armed, "before").is_ready());
+        assert!(write(&mut armed, "[armed]").is_ready());
+        for _ in 0..2 {
+            assert!(write(&mut armed, "after").is_pending());
+            assert!(write(&mut other, "armed").is_ready(), "another connection");
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::activity::{Activity, ActivityKind};
@@ -289,6 +290,20 @@ impl Watertight {
     #[must_use]
     pub fn stalls(&self) -> Vec<Stall> {
         self.inner.stalls.lock().clone()
+    }
+
+    /// Whether nothing is left to run handlers on: every lane thread that there may be has been held for longer than the
+    /// [warning limit](Builder::stall_warn), or, without lanes, as many threads as the runtime has workers that the calling
+    /// code runs on.
+    #[must_use]
+    pub fn is_exhausted(&self) -> bool {
+        let stalls = self.inner.stalls.lock();
+        match lanes::lanes() {
+            Some(lanes) => lanes.is_exhausted(stalls.iter().filter(|stall| stall.lane).count()),
+            None => {
+                Handle::try_current().is_ok_and(|runtime| stalls.len() >= runtime.metrics().num_workers())
+            }
+        }
     }
 
     /// How long after a disconnect a socket's rooms and namespaces are cleaned up at the latest, even if

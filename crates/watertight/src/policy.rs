@@ -27,6 +27,20 @@ pub enum Verdict {
     Quarantine,
 }
 
+impl Verdict {
+    /// The name used in logs, metrics and the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ignore => "ignore",
+            Self::FailEvent => "fail_event",
+            Self::Warn => "warn",
+            Self::Disconnect => "disconnect",
+            Self::Quarantine => "quarantine",
+        }
+    }
+}
+
 /// What a policy judges by.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -230,6 +244,14 @@ mod tests {
         };
         change(&mut case);
         policy.judge(&case)
+    }
+
+    #[test]
+    fn a_verdict_has_one_name() {
+        use Verdict::{Disconnect, FailEvent, Ignore, Quarantine, Warn};
+        for verdict in [Ignore, FailEvent, Warn, Disconnect, Quarantine] {
+            assert_eq!(serde_json::to_value(verdict).expect("serialises"), verdict.as_str());
+        }
     }
 
     #[test]

@@ -64,6 +64,8 @@ pub struct Stall {
     pub activity: Option<Activity>,
     /// The name of the thread that it holds.
     pub thread: String,
+    /// Whether that is one of the lanes'.
+    pub lane: bool,
     /// For how long, to within two looks of the watchdog (20 ms).
     pub held: Duration,
     /// Where that thread is, where the platform can tell.
@@ -162,6 +164,7 @@ impl Stall {
             compartment: Registry::global().by_key(entry.compartment),
             activity: Activity::by_number(entry.activity),
             thread: slot.thread(),
+            lane: slot.is_lane(),
             held,
             stack: None,
         }
@@ -180,7 +183,7 @@ impl Stall {
     }
 
     fn report(self) -> Report {
-        let Self { compartment, activity, thread, held, stack: _ } = self;
+        let Self { compartment, activity, thread, lane: _, held, stack: _ } = self;
         let message = format!("has held the thread {thread} for {} ms, and still does", held.as_millis());
         // Whoever left the registry has nothing left to be sealed.
         let attribution = if compartment.is_some() { Attribution::Exact } else { Attribution::Unattributed };

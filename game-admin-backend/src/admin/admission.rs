@@ -12,7 +12,11 @@ use serde_json::Value;
 use tracing::{info, warn};
 use watertight_socketioxide::extract::{SocketRef, State, TryData};
 
-use crate::{Shared, namespaces::peer, settings::Secret};
+use crate::{
+    Shared,
+    namespaces::peer,
+    settings::{Secret, Settings},
+};
 
 /// Why someone may not enter. The text is what the client gets as `connect_error`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -50,9 +54,20 @@ pub async fn admit(
 ) -> Result<(), Refusal> {
     let request = socket.req_parts();
     let token = shared.settings.admin.token.as_ref();
-    decide(token, auth.ok().as_ref(), peer(&socket), &request.headers, &request.uri).inspect_err(|refusal| {
+    let auth = auth.ok();
+    let attempt = auth.as_ref().and_then(presented);
+    decide(token, attempt, peer(&socket), &request.headers, &request.uri).inspect_err(|refusal| {
         warn!(socket_id = %socket.id, peer = ?peer(&socket), "an operator is refused: {refusal}");
     })
+}
+
+/// Whether whoever asks over plain HTTP may see what operators see: the same rules, with the token as
+/// `Authorization: Bearer TOKEN`.
+#[must_use]
+pub fn admits(settings: &Settings, peer: SocketAddr, headers: &HeaderMap, uri: &Uri) -> bool {
+    let attempt = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let attempt = attempt.and_then(|value| value.strip_prefix("Bearer "));
+    decide(settings.admin.token.as_ref(), attempt, Some(peer), headers, uri).is_ok()
 }
 
 /// Says at start, once, when the door is locked for most.
@@ -71,16 +86,20 @@ pub fn warn_of_missing_token(token: Option<&Secret>, listen: SocketAddr) {
     }
 }
 
+/// The token in what a client presents when it connects.
+fn presented(auth: &Value) -> Option<&str> {
+    auth.get("token").and_then(Value::as_str)
+}
+
 fn decide(
     token: Option<&Secret>,
-    auth: Option<&Value>,
+    attempt: Option<&str>,
     peer: Option<SocketAddr>,
     headers: &HeaderMap,
     uri: &Uri,
 ) -> Result<(), Refusal> {
     if let Some(token) = token {
-        let attempt =
-            auth.and_then(|auth| auth.get("token")).and_then(Value::as_str).ok_or(Refusal::TokenMissing)?;
+        let attempt = attempt.ok_or(Refusal::TokenMissing)?;
         return if token.matches(attempt) { Ok(()) } else { Err(Refusal::TokenWrong) };
     }
     if !peer.is_some_and(|peer| is_local(peer.ip())) {
@@ -120,14 +139,15 @@ mod tests {
 
     fn with_token(auth: Option<Value>) -> Result<(), Refusal> {
         let token = Secret::new("open sesame");
-        decide(Some(&token), auth.as_ref(), ELSEWHERE.parse().ok(), &HeaderMap::new(), &Uri::default())
+        let attempt = auth.as_ref().and_then(presented);
+        decide(Some(&token), attempt, ELSEWHERE.parse().ok(), &HeaderMap::new(), &Uri::default())
     }
 
     fn without_token(peer: Option<&str>, headers: &[(header::HeaderName, &str)]) -> Result<(), Refusal> {
         let headers =
             headers.iter().map(|(name, value)| (name.clone(), value.parse().expect("a header"))).collect();
         let peer = peer.map(|peer| peer.parse().expect("an address"));
-        decide(None, Some(&json!({"token": "any"})), peer, &headers, &Uri::default())
+        decide(None, Some("any"), peer, &headers, &Uri::default())
     }
 
     #[test]
@@ -138,6 +158,24 @@ mod tests {
         for missing in [None, Some(json!({})), Some(json!({"token": 5})), Some(json!("open sesame"))] {
             assert_eq!(with_token(missing), Err(Refusal::TokenMissing));
         }
+    }
+
+    #[test]
+    fn over_plain_http_the_token_is_the_bearers() {
+        let mut settings = Settings::default();
+        settings.admin.token = Some(Secret::new("open sesame"));
+        let peer = ELSEWHERE.parse().expect("an address");
+        for (authorization, may) in [
+            ("Bearer open sesame", true),
+            ("Bearer open", false),
+            ("open sesame", false),
+            ("Basic open sesame", false),
+        ] {
+            let value = authorization.parse().expect("a value");
+            let headers = HeaderMap::from_iter([(header::AUTHORIZATION, value)]);
+            assert_eq!(admits(&settings, peer, &headers, &Uri::default()), may, "{authorization}");
+        }
+        assert!(!admits(&settings, peer, &HeaderMap::new(), &Uri::default()));
     }
 
     #[test]

@@ -6,11 +6,20 @@
 //! | `kick` | `{id, reason?}` | `id` |
 //! | `mark` | `{id, reason?}` | `id` |
 //! | `incidents` | `{limit?}` or nothing | `incidents`, latest first; `recovering` |
+//! | `quarantine` | `{identity, ms, reason?}` | `identity, incident, retryAfterMs`; disconnects it too |
+//! | `lift` | `{identity}` | `identity` |
+//! | `quarantined` | nothing | `quarantined`, the one that ends soonest first |
+//! | `breakers` | nothing | `breakers`: what is not switched on |
+//! | `reset_breaker` | `{namespace, event}` | `namespace, event` |
 //! | `announce` | `{text, room?}` | nothing; players get `announcement {text, room?}` |
+//!
+//! An `identity` is an address or a name such as `user:42`; a name that looks like an address has `name:` in front of it.
+//! The `event` of a breaker is an event's name, or `connect`, `middleware` or `fallback`.
 //!
 //! Who may enter is decided by [`admission`].
 
 pub mod admission;
+mod discipline;
 mod events;
 
 use tracing::info;
@@ -33,6 +42,11 @@ pub async fn connect(socket: SocketRef, State(shared): State<Shared>) {
     socket.on("kick", ordered(events::kick));
     socket.on("mark", ordered(events::mark));
     socket.on("incidents", ordered(events::incidents));
+    socket.on("quarantine", ordered(discipline::quarantine));
+    socket.on("lift", ordered(discipline::lift));
+    socket.on("quarantined", ordered(discipline::quarantined));
+    socket.on("breakers", ordered(discipline::breakers));
+    socket.on("reset_breaker", ordered(discipline::reset_breaker));
     socket.on("announce", ordered(events::announce));
     socket.on_fallback(unknown_event);
     socket.on_disconnect(disconnect);

@@ -1,6 +1,7 @@
 //! Real faults by event name.
 
 use std::future::Ready;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -144,16 +145,37 @@ fn in_handlers(socket: &SocketRef) {
     });
 }
 
-/// Arms the transport: the next thing that the engine reads for this client panics, in the engine's own task.
+/// What an armed fault is answered with.
+const ARMED: &str = "armed";
+/// The same as it leaves the server.
+const ARMED_FRAME: &[u8] = b"[\"armed\"]";
+
 fn in_the_transport(socket: &SocketRef, faults: &TransportFaults) {
-    let faults = faults.clone();
+    // The next thing that the engine reads for this client panics, in the engine's own task.
+    let armed = faults.clone();
     socket.on("panic_transport", async move |socket: SocketRef, ack: AckSender| {
-        match (socket.transport_type(), socket.compartment().peer()) {
-            (TransportType::Websocket, Some(peer)) => faults.arm_connection(peer),
-            _ => faults.arm_session(socket.id.as_str()),
+        match web_socket(&socket) {
+            Some(peer) => armed.arm_connection(peer),
+            None => armed.arm_session(socket.id.as_str()),
         }
-        ack.send("armed").ok();
+        ack.send(ARMED).ok();
     });
+    // From its answer on, the client takes nothing. Without an answer it goes on taking.
+    let faults = faults.clone();
+    socket.on("never_read", async move |socket: SocketRef, ack: AckSender| {
+        let Some(peer) = web_socket(&socket) else {
+            ack.send(&Answer { error: "websocket only" }).ok();
+            return;
+        };
+        faults.close_outlet(peer, ARMED_FRAME);
+        ack.send(ARMED).ok();
+    });
+}
+
+/// The other end of the socket's WebSocket; `None` while it polls.
+fn web_socket(socket: &SocketRef) -> Option<SocketAddr> {
+    let peer = socket.compartment().peer();
+    peer.filter(|_| matches!(socket.transport_type(), TransportType::Websocket))
 }
 
 fn at_disconnect(socket: &SocketRef) {
@@ -162,14 +184,14 @@ fn at_disconnect(socket: &SocketRef) {
             tokio::task::yield_now().await;
             panic_now("a disconnect handler");
         });
-        ack.send("armed").ok();
+        ack.send(ARMED).ok();
     });
     socket.on("arm_disconnect_panic_sync", async |socket: SocketRef, ack: AckSender| {
         socket.on_disconnect(|| -> Ready<()> { panic_now("a disconnect handler, before its future") });
-        ack.send("armed").ok();
+        ack.send(ARMED).ok();
     });
     socket.on("arm_disconnect_hang", async |socket: SocketRef, ack: AckSender| {
         socket.on_disconnect(async || std::future::pending().await);
-        ack.send("armed").ok();
+        ack.send(ARMED).ok();
     });
 }

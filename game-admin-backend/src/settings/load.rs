@@ -35,6 +35,15 @@ pub struct Entry {
     pub origin: Origin,
 }
 
+/// Settings of which the first must not be larger than the second.
+const ORDERED: [(&str, &str); 5] = [
+    ("detection.stall_warn_ms", "detection.stall_limit_ms"),
+    ("detection.warn_score", "detection.disconnect_score"),
+    ("detection.disconnect_score", "detection.quarantine_score"),
+    ("recovery.disconnect_cleanup_ms", "recovery.disconnect_deadline_ms"),
+    ("recovery.quarantine_base_ms", "recovery.quarantine_cap_ms"),
+];
+
 /// Reads all sources, lays them over the defaults and checks every value.
 ///
 /// # Errors
@@ -59,12 +68,9 @@ pub fn load(sources: &Sources) -> Result<Effective, Problems> {
     if let Some(port) = sources.port {
         replace_port(&mut accepted, port);
     }
-    check_order(
-        &accepted,
-        "recovery.disconnect_cleanup_ms",
-        "recovery.disconnect_deadline_ms",
-        &mut problems,
-    );
+    for (smaller, larger) in ORDERED {
+        check_order(&accepted, smaller, larger, &mut problems);
+    }
     if !problems.is_empty() {
         return Err(Problems(problems));
     }
@@ -107,7 +113,7 @@ fn replace_port(accepted: &mut [(&'static Setting, Value, Origin)], port: u16) {
     }
 }
 
-/// Checks that one duration does not exceed another.
+/// Checks that one number does not exceed another.
 fn check_order(
     accepted: &[(&'static Setting, Value, Origin)],
     smaller: &'static str,

@@ -114,6 +114,9 @@ fn every_type_can_come_from_the_environment() {
         ("WATERTIGHT_SERVER__LAB", "true"),
         ("WATERTIGHT_ADMIN__TOKEN", "1234567890"),
         ("WATERTIGHT_DETECTION__FAIL_EVENTS", "/ chat, / move"),
+        ("WATERTIGHT_DETECTION__DEADLINES", "/ export 2m, /lab * 0"),
+        ("WATERTIGHT_SERVER__TRUSTED_PROXIES", "10.0.0.0/8, ::1"),
+        ("WATERTIGHT_RECOVERY__QUARANTINE_ALLOW", "192.0.2.7,user:42"),
         ("WATERTIGHT_LOGGING__FORMAT", "json"),
         ("watertight_logging__level", "debug"),
     ]))
@@ -123,6 +126,12 @@ fn every_type_can_come_from_the_environment() {
     assert!(settings.server.lab);
     assert!(settings.admin.token.expect("set").matches("1234567890"));
     assert_eq!(settings.detection.fail_events.len(), 2);
+    let deadlines: Vec<String> = settings.detection.deadlines.into_iter().map(String::from).collect();
+    assert_eq!(deadlines, ["/ export 120000ms", "/lab * 0ms"]);
+    let proxies: Vec<_> =
+        settings.server.trusted_proxies.iter().map(crate::settings::Network::as_str).collect();
+    assert_eq!(proxies, ["10.0.0.0/8", "::1"]);
+    assert_eq!(settings.recovery.quarantine_allow.len(), 2);
     assert_eq!(settings.logging.format, crate::settings::LogFormat::Json);
     assert_eq!(settings.logging.level, "debug");
 }
@@ -201,6 +210,19 @@ fn a_wrong_value_is_named_with_what_is_allowed_and_who_gave_it() {
 }
 
 #[test]
+fn a_wrong_entry_of_a_list_is_named_with_an_example() {
+    for (given, what) in [
+        ("detection.deadlines=/ export soon", "such as \"/ export 2m\""),
+        ("server.trusted_proxies=10.0.0.0/64", "such as 10.0.0.0/8"),
+        ("recovery.quarantine_allow=10.0.0.0/64", "such as 192.0.2.7, 10.0.0.0/8 or user:42"),
+    ] {
+        let found = messages(&assignments(&[given]));
+        let key = given.split('=').next().unwrap_or_default();
+        assert!(found[0].starts_with(key) && found[0].contains(what), "{found:?}");
+    }
+}
+
+#[test]
 fn a_wrong_secret_is_not_shown() {
     let found = messages(&environment(&[("WATERTIGHT_ADMIN__TOKEN", "sesame")]));
     assert_eq!(
@@ -239,6 +261,35 @@ fn settings_that_exclude_each_other_are_both_named() {
           1000 (environment variable WATERTIGHT_RECOVERY__DISCONNECT_DEADLINE_MS)"
         ]
     );
+}
+
+/// What is found only when the isolation is installed would be named in the library's words, and not by `check-config`.
+#[test]
+fn every_order_that_the_library_wants_is_checked_here() {
+    for (given, named) in [
+        (
+            "detection.stall_warn_ms=3000",
+            ["detection.stall_warn_ms = 3000", "detection.stall_limit_ms = 2000"],
+        ),
+        ("detection.disconnect_score=9", ["detection.warn_score = 10", "detection.disconnect_score = 9"]),
+        (
+            "detection.disconnect_score=41",
+            ["detection.disconnect_score = 41", "detection.quarantine_score = 40"],
+        ),
+        (
+            "recovery.quarantine_cap_ms=9999",
+            ["recovery.quarantine_base_ms = 10000", "recovery.quarantine_cap_ms = 9999"],
+        ),
+    ] {
+        let found = messages(&assignments(&[given]));
+        assert_eq!(found.len(), 1, "{found:?}");
+        let parts: Vec<_> = found[0].split(" must not be larger than ").collect();
+        for (part, named) in parts.iter().zip(named) {
+            assert!(part.starts_with(named), "{given}: {found:?}");
+        }
+        assert!(found[0].contains("(flag --set)") && found[0].contains("(default)"), "{found:?}");
+    }
+    assert!(load(&assignments(&["detection.warn_score=20", "recovery.quarantine_cap_ms=10000"])).is_ok());
 }
 
 #[test]

@@ -70,6 +70,9 @@ mod tests {
 
         let given = sources(&[
             "detection.fail_events=/ chat,/lab say \"hi\"",
+            "detection.deadlines=/ export 2m",
+            "recovery.quarantine_allow=10.0.0.0/8,user:42",
+            "server.trusted_proxies=::1",
             "server.lab=true",
             "logging.level=warn",
         ]);

@@ -134,7 +134,7 @@ section! {
         /// Whether identities with repeated faults are refused for a while.
         quarantine: bool = true, Kind::Switch;
         /// How many faults within the window quarantine an identity; an address alone needs at least 2.
-        quarantine_strikes: u32 = 2, Kind::count(1, 1_000);
+        quarantine_strikes: u32 = 2, Kind::count(1, 100);
         /// Time within which faults of one identity count together.
         quarantine_window_ms: u64 = MINUTE_MS, Kind::milliseconds(1_000, 24 * 60 * MINUTE_MS);
         /// How long the first quarantine of an identity lasts; each further one lasts twice as long.
@@ -146,11 +146,11 @@ section! {
         /// Whether an event in which different clients crash is switched off for everyone for a while.
         breakers: bool = true, Kind::Switch;
         /// How many different identities have to crash in it.
-        breaker_identities: u32 = 3, Kind::count(1, 1_000);
+        breaker_identities: u32 = 3, Kind::count(2, 1_000);
         /// Time within which they count together.
         breaker_window_ms: u64 = MINUTE_MS, Kind::milliseconds(1_000, 24 * 60 * MINUTE_MS);
-        /// How long it is switched off before one client may try it; twice as long after each failed try.
-        breaker_open_ms: u64 = 30 * SECOND_MS, Kind::milliseconds(100, 60 * MINUTE_MS);
+        /// How long it is switched off before one client may try it; twice as long after each failed try, at most 10 min.
+        breaker_open_ms: u64 = 30 * SECOND_MS, Kind::milliseconds(100, 10 * MINUTE_MS);
         /// What a disconnected client is told to wait before it connects again.
         retry_after_ms: u64 = SECOND_MS, Kind::milliseconds(0, 10 * MINUTE_MS);
     }

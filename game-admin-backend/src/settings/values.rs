@@ -4,7 +4,9 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize, Serializer};
 use subtle::ConstantTimeEq as _;
-use watertight::{AllowEntry, TrustedProxies};
+use watertight::TrustedProxies;
+
+use crate::identity;
 
 /// How a log line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -169,7 +171,10 @@ checked_text! {
 
 checked_text! {
     /// Somebody who is never quarantined: an address, a network, or a name such as `user:42`.
-    Allowed: |text| text.parse::<AllowEntry>().map(drop).map_err(|error| error.to_string())
+    Allowed: |text| match TrustedProxies::new([text]) {
+        Ok(_) => Ok(()),
+        Err(_) => identity::check(text).map_err(str::to_owned),
+    }
 }
 
 /// Reads `500ms`, `2s`, `1m 30s`, or a bare number of milliseconds.

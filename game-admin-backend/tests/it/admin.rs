@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use crate::client::{Client, TestServer};
+use crate::client::{Client, TestServer, soon};
 
 async fn operator(
     server: &TestServer,
@@ -101,5 +101,102 @@ async fn an_announcement_reaches_players_and_not_operators() {
     assert_eq!(ada.event().await, ("announcement".to_owned(), to_room));
     assert_eq!(ada.event().await, ("announcement".to_owned(), to_all.clone()));
     assert_eq!(bob.event().await, ("announcement".to_owned(), to_all));
+    server.stop().await;
+}
+
+/// A client of the lab, which believes whatever name it is given.
+async fn named(server: &TestServer, name: &str) -> (Client, Value) {
+    let mut client = Client::open(server.address, &[]).await;
+    client.enter("/lab", &json!({})).await.expect("the lab is open");
+    let told = client.ask("identify", &json!(name)).await;
+    (client, told)
+}
+
+#[tokio::test]
+async fn operators_refuse_an_identity_and_let_it_in_again() {
+    let server = TestServer::start(&["server.lab=true"]).await;
+    let mut operator = server.client("/admin").await;
+    let ((mut eve, told), (mut bob, _)) =
+        (named(&server, "user:eve").await, named(&server, "user:bob").await);
+    assert_eq!(told, Value::Null);
+
+    let sentence = json!({"identity": "user:eve", "ms": 60_000, "reason": "spam"});
+    let reply = operator.ask("quarantine", &sentence).await;
+    assert_eq!((&reply["ok"], &reply["identity"]), (&json!(true), &json!("user:eve")), "{reply}");
+    assert!(reply["retryAfterMs"].as_u64().is_some_and(|ms| (1..=60_000).contains(&ms)), "{reply}");
+    let told = eve.events_to_the_end().await;
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(
+        (&told[0].1["code"], &told[0].1["id"]),
+        (&json!("quarantined"), &reply["incident"]),
+        "{told:?}"
+    );
+
+    let listed = operator.ask_raw("quarantined", r#"["quarantined"]"#).await;
+    let entries = listed["quarantined"].as_array().expect("a list");
+    let entry = entries.iter().find(|entry| entry["identity"] == "user:eve").expect("it is listed");
+    assert_eq!((&entry["reason"], &entry["incident"]), (&json!("spam"), &reply["incident"]));
+    let (_, told) = named(&server, "user:eve").await;
+    assert!(told.is_string(), "it is refused: {told}");
+
+    let pardon = json!({"identity": "user:eve"});
+    assert_eq!(operator.ask("lift", &pardon).await, json!({"ok": true, "identity": "user:eve"}));
+    assert_eq!(named(&server, "user:eve").await.1, Value::Null);
+    let error = operator.ask("lift", &pardon).await["error"].take();
+    assert_eq!((&error["code"], &error["field"]), (&json!("not_found"), &json!("identity")));
+    assert_eq!(bob.ask("echo", &json!("here")).await, "here");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn operators_cannot_lock_themselves_out_and_are_told_what_is_wrong() {
+    let server = TestServer::start(&[]).await;
+    let mut operator = server.client("/admin").await;
+    for (event, payload, code, field) in [
+        ("quarantine", json!({"identity": "127.0.0.1", "ms": 1_000}), "refused", "identity"),
+        ("quarantine", json!({"identity": "127.0.0.1:80", "ms": 1_000}), "invalid", "identity"),
+        ("quarantine", json!({"identity": "user:eve", "ms": 0}), "invalid", "ms"),
+        ("quarantine", json!({"identity": "user:eve", "ms": "long"}), "malformed", "ms"),
+        ("lift", json!({}), "malformed", "identity"),
+        ("reset_breaker", json!({"namespace": "/"}), "malformed", "event"),
+        ("reset_breaker", json!({"namespace": "/", "event": "chat"}), "not_found", "event"),
+    ] {
+        let error = operator.ask(event, &payload).await["error"].take();
+        assert_eq!((&error["code"], &error["field"]), (&json!(code), &json!(field)), "{event} {payload}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn operators_switch_an_event_on_again() {
+    let server = TestServer::start(&["server.lab=true"]).await;
+    let mut operator = server.client("/admin").await;
+    for name in ["user:one", "user:two", "user:three"] {
+        let (mut client, _) = named(&server, name).await;
+        client.emit("panic_drop", &json!({})).await;
+        client.events_to_the_end().await;
+    }
+    let activity = json!({"kind": "event", "namespace": "/lab", "name": "panic_drop"});
+    let breaker = soon("the breaker", async {
+        loop {
+            let reply = operator.ask_raw("breakers", r#"["breakers"]"#).await;
+            let breakers = reply["breakers"].as_array().expect("a list").clone();
+            if let Some(breaker) = breakers.into_iter().find(|breaker| breaker["activity"] == activity) {
+                break breaker;
+            }
+        }
+    })
+    .await;
+    assert_eq!(breaker["phase"], "open");
+    let (mut client, _) = named(&server, "user:four").await;
+    let refused = client.ask("panic_drop", &json!({})).await;
+    assert_eq!(refused["code"], "breaker_open", "{refused}");
+
+    let reset = json!({"namespace": "/lab", "event": "panic_drop"});
+    let done = json!({"ok": true, "namespace": "/lab", "event": "panic_drop"});
+    assert_eq!(operator.ask("reset_breaker", &reset).await, done);
+    assert_eq!(operator.ask("reset_breaker", &reset).await["error"]["code"], "not_found");
+    client.emit("panic_drop", &json!({})).await;
+    assert_eq!(client.events_to_the_end().await[0].1["code"], "panic", "it runs again");
     server.stop().await;
 }

@@ -10,7 +10,12 @@ use game_admin_backend::{
     settings::{Settings, Sources, load},
 };
 use serde_json::{Value, json};
-use tokio::{net::TcpStream, sync::oneshot, task::JoinHandle};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    sync::oneshot,
+    task::JoinHandle,
+};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
     tungstenite::{Message, client::IntoClientRequest as _},
@@ -22,6 +27,55 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Waits for what must come.
 pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("waited {PATIENCE:?} for {what}"))
+}
+
+/// The answer to a request of plain HTTP.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// The status line and the headers, in lower case.
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+/// Asks for a page over a connection of its own. A header is a line of its own: `"name: value\r\n"`.
+pub(crate) async fn get(server: SocketAddr, path: &str, headers: &str) -> Answer {
+    request(server, &format!("GET {path} HTTP/1.1\r\n{headers}"), "").await
+}
+
+pub(crate) async fn post(server: SocketAddr, path: &str, body: &str) -> Answer {
+    request(server, &format!("POST {path} HTTP/1.1\r\ncontent-length: {}\r\n", body.len()), body).await
+}
+
+async fn request(server: SocketAddr, head: &str, body: &str) -> Answer {
+    let request = format!("{head}host: {server}\r\nconnection: close\r\n\r\n{body}");
+    let mut stream = soon("a connection", TcpStream::connect(server)).await.expect("accepted");
+    stream.write_all(request.as_bytes()).await.expect("open");
+    let mut answer = String::new();
+    soon(head, stream.read_to_string(&mut answer)).await.expect("text");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    Answer { status, head: head.to_lowercase(), body: body.to_owned() }
+}
+
+/// Asks again until the answer is as wanted.
+pub(crate) async fn get_until(server: SocketAddr, path: &str, wanted: impl Fn(&Answer) -> bool) -> Answer {
+    soon("a certain answer", async {
+        loop {
+            let answer = get(server, path, "").await;
+            if wanted(&answer) {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
 }
 
 /// A server on a port of its own.

@@ -5,7 +5,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::client::{TestServer, soon};
+use crate::client::{TestServer, get_until, soon};
 
 #[tokio::test]
 async fn every_client_is_told_before_it_is_closed() {
@@ -38,6 +38,35 @@ async fn a_client_that_does_not_close_cannot_hold_the_end() {
     let start = Instant::now();
     server.stop().await;
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+}
+
+/// A load balancer that gets no answer, or one that says nothing, goes on sending clients here.
+#[tokio::test]
+async fn who_asks_whether_it_is_ready_is_answered_to_the_end() {
+    let server = TestServer::start(&[]).await;
+    let mut stream = soon("a connection", TcpStream::connect(server.address)).await.expect("accepted");
+    // It is told by its next poll, which never comes: the drain waits for it.
+    let session = open_polling_session(&mut stream).await;
+    let request = format!(
+        "POST /socket.io/?EIO=4&transport=polling&sid={session} HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n40"
+    );
+    stream.write_all(request.as_bytes()).await.expect("open");
+    server.wait_for_connections(1).await;
+    assert!(
+        get_until(server.address, "/ready", |answer| answer.status == 200)
+            .await
+            .body
+            .contains("\"draining\":false")
+    );
+
+    let address = server.address;
+    let stopping = tokio::spawn(server.stop());
+    let answer = get_until(address, "/ready", |answer| answer.status == 503).await;
+    assert_eq!(answer.json()["ready"], false);
+    assert_eq!(answer.json()["draining"], true);
+    assert_eq!(get_until(address, "/health", |_| true).await.status, 503);
+    assert_eq!(get_until(address, "/metrics", |_| true).await.status, 200);
+    stopping.await.expect("no panic");
 }
 
 /// Opens a session and leaves the connection ready for its next request.

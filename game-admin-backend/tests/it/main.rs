@@ -3,5 +3,7 @@
 mod admin;
 mod client;
 mod drain;
+mod lab;
 mod players;
+mod probes;
 mod program;

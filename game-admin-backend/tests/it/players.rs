@@ -1,6 +1,9 @@
 use serde_json::{Value, json};
 
-use crate::client::{Client, TestServer};
+use crate::{
+    client::{Client, TestServer},
+    program::lab,
+};
 
 async fn join(client: &mut Client, room: &str, name: &str) -> Value {
     client.ask("join", &json!({"room": room, "name": name})).await
@@ -125,6 +128,28 @@ async fn what_cannot_be_done_is_answered_with_why() {
     }
     assert_eq!(join(&mut ada, "32", "Ada").await["error"]["code"], "too_many_rooms");
     server.stop().await;
+}
+
+/// A player's typing mistakes are forgiven; a client that sends nothing else is not one.
+#[tokio::test]
+async fn nonsense_is_refused_then_warned_about_and_then_ends() {
+    let (_running, address) = lab(&[]);
+    let mut ada = Client::open(address, &[]).await;
+    ada.enter("/", &json!({})).await.expect("the namespace is open");
+    for _ in 0..15 {
+        assert_eq!(ada.ask("chat", &json!({"room": "never joined", "text": ""})).await["ok"], false);
+    }
+    for _ in 0..20 {
+        ada.emit("dance", &json!({})).await;
+    }
+    let told: Vec<_> = ada
+        .events_to_the_end()
+        .await
+        .into_iter()
+        .map(|(event, told)| (event, told["code"].clone()))
+        .collect();
+    let [(warning, _), (incident, code)] = &told[..] else { panic!("{told:?}") };
+    assert_eq!((warning.as_str(), incident.as_str(), code), ("warning", "incident", &json!("protocol")));
 }
 
 /// Handlers run in tasks of their own: without [`ordered`](game_admin_backend::namespaces::ordered) some of these

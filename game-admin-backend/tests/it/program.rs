@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead as _, BufReader, Read as _},
+    net::SocketAddr,
     process::{Child, Command, Output, Stdio},
 };
 
@@ -22,7 +23,7 @@ fn output(command: &mut Command) -> (Option<i32>, String, String) {
 }
 
 /// Ends the process with the test, whatever becomes of the test.
-struct Running(Child);
+pub(crate) struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -32,7 +33,7 @@ impl Drop for Running {
 }
 
 /// Starts the program and waits until it is ready; answers its address too.
-fn start(arguments: &[&str]) -> (Running, String) {
+pub(crate) fn start(arguments: &[&str]) -> (Running, String) {
     let child =
         program(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
     let mut running = Running(child);
@@ -42,6 +43,13 @@ fn start(arguments: &[&str]) -> (Running, String) {
         line.trim_end().strip_prefix("listening on http://").unwrap_or_else(|| panic!("it says {line:?}"));
     let address = address.to_owned();
     (running, address)
+}
+
+/// The program with its lab. Faults are provoked here from one address, which must not be refused for that.
+pub(crate) fn lab(arguments: &[&str]) -> (Running, SocketAddr) {
+    let always = ["--port", "0", "--lab", "--quarantine", "off", "--breakers", "off"];
+    let (running, address) = start(&[&always, arguments].concat());
+    (running, address.parse().expect("an address"))
 }
 
 #[test]
@@ -70,6 +78,22 @@ fn wrong_settings_end_with_2_and_say_each_problem() {
     let (code, _, stderr) = output(&mut program(&["--prot", "1"]));
     assert_eq!(code, Some(2));
     assert!(stderr.contains("--prot") && stderr.contains("--port"), "{stderr}");
+}
+
+#[test]
+fn settings_that_exclude_each_other_end_with_2_whatever_was_asked() {
+    for command in ["check-config", "serve"] {
+        let arguments = ["--set", "detection.disconnect_score=5", "--set", "recovery.quarantine_cap_ms=100"];
+        let (code, stdout, stderr) = output(program(&[command]).args(arguments));
+        assert_eq!((code, stdout.as_str()), (Some(2), ""));
+        assert_eq!(
+            stderr,
+            "error: detection.warn_score = 10 (default) must not be larger than detection.disconnect_score = 5 \
+             (flag --set)\n\
+             error: recovery.quarantine_base_ms = 10000 (default) must not be larger than \
+             recovery.quarantine_cap_ms = 100 (flag --set)\n"
+        );
+    }
 }
 
 #[test]
