@@ -36,17 +36,37 @@ pub(crate) struct Slot {
     version: AtomicU64,
     /// Grows whenever the thread enters its outermost scope and when it leaves that.
     turn: AtomicU64,
-    /// The compartment's key; 0 outside of any scope.
-    compartment: AtomicU64,
-    activity: AtomicU32,
+    current: Line,
+    /// The scope that the turn began with.
+    outermost: Line,
     thread: Mutex<String>,
 }
 
-/// What a slot said.
+/// An entry as it stands on the board.
+struct Line {
+    /// The compartment's key; 0 outside of any scope.
+    compartment: AtomicU64,
+    activity: AtomicU32,
+}
+
+/// Whom a thread works for, and on what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) compartment: u64,
     pub(crate) activity: u32,
+}
+
+/// What a slot said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Look {
+    /// The innermost scope.
+    pub(crate) current: Entry,
+    /// The outermost one, which is the same when scopes are not nested.
+    pub(crate) outermost: Entry,
+    /// The number of the turn.
+    pub(crate) turn: u64,
+    /// Another one as soon as the thread has entered or left any scope.
+    pub(crate) step: u64,
 }
 
 impl Entry {
@@ -80,7 +100,8 @@ impl Board {
 
     /// Whether some thread works for this compartment right now.
     pub(crate) fn works_for(&self, compartment: u64) -> bool {
-        self.slots().iter().any(|slot| slot.read().is_some_and(|(entry, _)| entry.compartment == compartment))
+        let works = |look: Look| [look.current, look.outermost].iter().any(|e| e.compartment == compartment);
+        self.slots().iter().any(|slot| slot.read().is_some_and(works))
     }
 
     /// The slots that have ever been used, each at an index that it keeps.
@@ -96,8 +117,8 @@ impl Slot {
             lane: AtomicBool::new(false),
             version: AtomicU64::new(0),
             turn: AtomicU64::new(0),
-            compartment: AtomicU64::new(0),
-            activity: AtomicU32::new(0),
+            current: Line::new(),
+            outermost: Line::new(),
             thread: Mutex::new(String::new()),
         }
     }
@@ -110,28 +131,25 @@ impl Slot {
         self.version.store(version.wrapping_add(1), Ordering::Relaxed);
         // What follows is not seen before the odd version.
         fence(Ordering::Release);
-        self.compartment.store(entry.compartment, Ordering::Relaxed);
-        self.activity.store(entry.activity, Ordering::Relaxed);
+        self.current.store(entry);
         if outermost {
+            self.outermost.store(entry);
             self.turn.store(self.turn.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         }
         self.version.store(version.wrapping_add(2), Ordering::Release);
     }
 
-    /// What the thread works on, and the number of its turn. `None` outside of any scope, and when the thread
-    /// changes it faster than it can be read: it is not stuck then.
-    pub(crate) fn read(&self) -> Option<(Entry, u64)> {
+    /// What the thread works on. `None` outside of any scope, and when the thread changes it faster than it can be
+    /// read: it is not stuck then.
+    pub(crate) fn read(&self) -> Option<Look> {
         for _ in 0..READS {
             let version = self.version.load(Ordering::Acquire);
-            let entry = Entry {
-                compartment: self.compartment.load(Ordering::Relaxed),
-                activity: self.activity.load(Ordering::Relaxed),
-            };
+            let (current, outermost) = (self.current.load(), self.outermost.load());
             let turn = self.turn.load(Ordering::Relaxed);
             // What precedes is not read after this.
             fence(Ordering::Acquire);
             if version.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == version {
-                return (entry.compartment != 0).then_some((entry, turn));
+                return (current != Entry::IDLE).then_some(Look { current, outermost, turn, step: version });
             }
         }
         None
@@ -160,6 +178,25 @@ impl Slot {
     }
 }
 
+impl Line {
+    fn new() -> Self {
+        Self { compartment: AtomicU64::new(0), activity: AtomicU32::new(0) }
+    }
+
+    #[inline]
+    fn store(&self, entry: Entry) {
+        self.compartment.store(entry.compartment, Ordering::Relaxed);
+        self.activity.store(entry.activity, Ordering::Relaxed);
+    }
+
+    fn load(&self) -> Entry {
+        Entry {
+            compartment: self.compartment.load(Ordering::Relaxed),
+            activity: self.activity.load(Ordering::Relaxed),
+        }
+    }
+}
+
 #[cfg(all(test, not(watertight_loom)))]
 mod tests {
     use super::*;
@@ -171,15 +208,21 @@ mod tests {
         assert_eq!(slot.read(), None);
         let outer = Entry { compartment: 7, activity: 1 };
         slot.write(outer, true);
-        let (entry, turn) = slot.read().expect("an entry");
-        assert_eq!(entry, outer);
+        let first = slot.read().expect("an entry");
+        assert_eq!((first.current, first.outermost), (outer, outer));
+        assert_eq!(slot.read(), Some(first), "nothing has changed");
         let inner = Entry { compartment: 8, activity: 2 };
         slot.write(inner, false);
-        assert_eq!(slot.read(), Some((inner, turn)), "a nested scope is the same turn");
+        let nested = slot.read().expect("an entry");
+        assert_eq!((nested.current, nested.outermost), (inner, outer));
+        assert_eq!(nested.turn, first.turn, "a nested scope is the same turn");
+        assert_ne!(nested.step, first.step, "and another step");
+        slot.write(outer, false);
+        assert_ne!(slot.read().expect("an entry").step, first.step, "as is the way back");
         slot.write(Entry::IDLE, true);
         assert_eq!(slot.read(), None);
         slot.write(outer, true);
-        assert_ne!(slot.read(), Some((outer, turn)), "the same again is another turn");
+        assert_ne!(slot.read().expect("an entry").turn, first.turn, "the same again is another turn");
     }
 
     #[test]
@@ -207,8 +250,13 @@ mod tests {
                 done.store(true, Ordering::Release);
             });
             while !done.load(Ordering::Acquire) {
-                if let Some((entry, turn)) = slot.read() {
-                    assert_eq!((u64::from(entry.activity), turn), (entry.compartment, entry.compartment));
+                if let Some(look) = slot.read() {
+                    let Look { current, outermost, turn, step: _ } = look;
+                    assert_eq!(
+                        (u64::from(current.activity), turn),
+                        (current.compartment, current.compartment)
+                    );
+                    assert_eq!(outermost, current);
                 }
             }
         });
@@ -231,8 +279,10 @@ mod loom_tests {
                     slot.write(Entry { compartment: 2, activity: 2 }, true);
                 })
             };
-            if let Some((entry, turn)) = slot.read() {
-                assert_eq!((u64::from(entry.activity), turn), (entry.compartment, entry.compartment));
+            if let Some(look) = slot.read() {
+                let Look { current, outermost, turn, step: _ } = look;
+                assert_eq!((u64::from(current.activity), turn), (current.compartment, current.compartment));
+                assert_eq!(outermost, current);
             }
             writer.join().expect("no panic");
         });

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
-use crate::compartment::Compartment;
+use crate::recovery;
 
 /// How long a piece of work may take. Costs a clock reading when the work begins and a timer once it has to wait: work
 /// that is done at its first poll has neither.
@@ -35,12 +35,19 @@ impl Deadline {
     }
 
     /// Ready when the time is over. To be polled after the work, which has to wait.
-    pub(crate) fn poll_passed(&mut self, compartment: &Compartment, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_passed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(due) = self.due else { return Poll::Pending };
         let timer = self.timer.get_or_insert_with(|| {
-            // On the server's own runtime, whose timers go on whatever holds the others.
-            compartment.on_runtime(|| Box::pin(tokio::time::sleep_until(due)))
+            // The timers of any other runtime stop while its threads are held, and panic when it has ended before the
+            // handler: a server's may, while handlers run on lanes.
+            let _context = recovery::enter_runtime();
+            Box::pin(tokio::time::sleep_until(due))
         });
         timer.as_mut().poll(cx)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn has_timer(&self) -> bool {
+        self.timer.is_some()
     }
 }

@@ -290,7 +290,7 @@ where
         match polled {
             Ok(Poll::Pending) => match (this.deadline, &this.scope) {
                 (Some(deadline), Some(scope)) => {
-                    ready!(deadline.poll_passed(scope.compartment(), cx));
+                    ready!(deadline.poll_passed(cx));
                     report_deadline(scope, deadline.limit(), this.responder);
                     // In its scope: what it holds may panic when it is dropped.
                     let _reported = enter(this.scope, this.responder, || this.future.set(None));
@@ -320,5 +320,27 @@ where
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Guarded").field("scope", &self.scope).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::activity::Activity;
+    use crate::compartment::Compartment;
+
+    /// Polls a handler once; answers whether it needed a timer for its deadline.
+    async fn needs_a_timer(work: impl Future<Output = ()>) -> bool {
+        let scope = Scope::new(Compartment::new(None, None), Activity::transport());
+        let mut guarded = Box::pin(Guarded::new(scope, work, None::<NoResponder>));
+        *guarded.as_mut().project().deadline = Some(Deadline::new(Duration::from_secs(60)));
+        std::future::poll_fn(|cx| Poll::Ready(guarded.as_mut().poll(cx).is_ready())).await;
+        guarded.as_mut().project().deadline.as_ref().is_some_and(Deadline::has_timer)
+    }
+
+    #[tokio::test]
+    async fn work_that_is_done_at_its_first_poll_needs_no_timer() {
+        assert!(!needs_a_timer(async {}).await);
+        assert!(needs_a_timer(std::future::pending()).await);
     }
 }

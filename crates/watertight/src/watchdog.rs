@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::activity::Activity;
-use crate::board::{Board, Entry, Slot};
+use crate::board::{Board, Entry, Look, Slot};
 use crate::compartment::Compartment;
 use crate::fault::{Attribution, Fault, Report};
 use crate::guard::quietly;
@@ -45,12 +45,15 @@ struct Watchdog {
 struct Turn {
     number: u64,
     since: Option<Instant>,
+    /// The scope that it is in now, which may be a nested one, and since when.
+    step: Option<(u64, Instant)>,
     told: Option<Told>,
 }
 
 /// A turn that has been reported.
 struct Told {
     stall: Stall,
+    entry: Entry,
     as_fault: bool,
 }
 
@@ -95,18 +98,19 @@ impl Watchdog {
         let (mut overdue, mut lanes_held) = (0, 0);
         for (slot, turn) in slots.iter().zip(&mut self.turns) {
             match slot.read() {
-                Some((entry, number)) if turn.since.is_some() && number == turn.number => {
+                Some(look) if turn.since.is_some() && look.turn == turn.number => {
                     let held = turn.since.map_or(Duration::ZERO, |since| now - since);
                     if held >= OVERDUE {
                         overdue += 1;
                         lanes_held += usize::from(slot.is_lane());
                     }
-                    turn.goes_on(&self.inner, slot, entry, held);
+                    turn.goes_on(&self.inner, slot, look, now, held);
                 }
-                now_in => {
+                look => {
                     turn.ended(&self.inner, now);
-                    turn.since = now_in.map(|_| now);
-                    turn.number = now_in.map_or(0, |(_, number)| number);
+                    turn.since = look.map(|_| now);
+                    turn.number = look.map_or(0, |look| look.turn);
+                    turn.step = look.map(|look| (look.step, now));
                 }
             }
         }
@@ -133,20 +137,37 @@ impl Watchdog {
 
 impl Turn {
     /// The thread is still in it.
-    fn goes_on(&mut self, inner: &Inner, slot: &Slot, entry: Entry, held: Duration) {
+    fn goes_on(&mut self, inner: &Inner, slot: &Slot, look: Look, now: Instant, held: Duration) {
         let settings = &inner.settings;
+        let entry = self.holder(look, now, held);
         if self.told.is_none() && held >= settings.stall_warn.min(settings.stall_limit) {
             let stall = Stall::of(slot, entry, held);
             let _ = inner.commands.send(Command::Stalling(stall.clone()));
-            self.told = Some(Told { stall, as_fault: false });
+            self.told = Some(Told { stall, entry, as_fault: false });
         }
         if let Some(told) = &mut self.told
             && !told.as_fault
             && held >= settings.stall_limit
         {
             told.as_fault = true;
-            inner.submit(Box::new(Stall { held, ..told.stall.clone() }.report()));
+            let stall = if told.entry == entry {
+                Stall { held, ..told.stall.clone() }
+            } else {
+                Stall::of(slot, entry, held)
+            };
+            inner.submit(Box::new(stall.report()));
         }
+    }
+
+    /// Who holds the thread: the innermost scope when it has been in it for at least half of the time, else the
+    /// outermost. Of many that each take a little, none is blamed for what the one around them does.
+    fn holder(&mut self, look: Look, now: Instant, held: Duration) -> Entry {
+        let since = match self.step {
+            Some((step, since)) if step == look.step => since,
+            _ => now,
+        };
+        self.step = Some((look.step, since));
+        if (now - since) * 2 >= held { look.current } else { look.outermost }
     }
 
     /// The thread has come back.

@@ -6,10 +6,11 @@ mod seal;
 mod storm;
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use tokio::runtime::{EnterGuard, Handle};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
@@ -31,9 +32,18 @@ use crate::sink::{Event, Sink};
 /// A client that takes nothing for so long is slow: longer than any round trip, and than a garbage collection there.
 const NOT_TAKEN: Duration = Duration::from_secs(1);
 
+static RUNTIME: OnceLock<Handle> = OnceLock::new();
+
+/// Makes the recovery's runtime the current one, for timers: it lives as long as the process and is held by nobody's
+/// handler. `None` when there is no recovery.
+pub(crate) fn enter_runtime() -> Option<EnterGuard<'static>> {
+    RUNTIME.get().map(Handle::enter)
+}
+
 /// Starts the recovery thread. It ends with the process.
 pub(crate) fn start(inner: Arc<Inner>, commands: mpsc::UnboundedReceiver<Command>) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    RUNTIME.get_or_init(|| runtime.handle().clone());
     std::thread::Builder::new().name("watertight-recovery".into()).spawn(move || {
         hook::mark_recovery_thread();
         runtime.block_on(Recovery::new(inner).run(commands));
