@@ -3,9 +3,9 @@
 // grow with it, and the log must say how many incidents it left out instead of printing each.
 
 const assert = require('node:assert/strict');
-const fs = require('node:fs');
 const { close } = require('../lib/client');
 const { pause, until } = require('../lib/deadline');
+const { resident } = require('../lib/memory');
 const { stage } = require('../lib/stage');
 
 const SECONDS = Number(process.env.STORM_SECONDS ?? 10);
@@ -25,15 +25,6 @@ const set = stage({
     'detection.conduct': false,
   },
 });
-
-/** Resident memory in KiB, where the system tells it. */
-function resident(pid) {
-  try {
-    return Number(/VmRSS:\s+(\d+)/.exec(fs.readFileSync(`/proc/${pid}/status`, 'utf8'))[1]);
-  } catch {
-    return undefined;
-  }
-}
 
 async function blow(sockets, seconds) {
   const perBatch = (PER_SECOND * BATCH_MS) / 1000 / CLIENTS;
