@@ -4,7 +4,7 @@
 const assert = require('node:assert/strict');
 const { close } = require('../lib/client');
 const { next } = require('../lib/deadline');
-const { Ears, ask, operator, player } = require('../lib/game');
+const { Ears, ask, listed, operator, player } = require('../lib/game');
 const { Offender } = require('../lib/offender');
 const { stage } = require('../lib/stage');
 
@@ -27,6 +27,7 @@ for (const transport of ['websocket', 'polling']) {
       set.connect(transport, { reconnection: false }, '/'),
       set.connect(transport, { reconnection: false }, '/'),
     ]);
+    await listed(admin, rude, kind);
     const gone = next(rude, 'disconnect', 3000);
     assert.equal((await operator.kick(admin, rude.id, 'rude')).ok, true);
     await gone;
@@ -38,6 +39,7 @@ for (const transport of ['websocket', 'polling']) {
     const admin = await set.connect(transport, { reconnection: false }, '/admin');
     const marked = await set.connect(transport, {}, '/');
     const offender = new Offender(marked);
+    await listed(admin, marked);
     const from = set.server.mark();
     assert.equal((await operator.mark(admin, offender.id, 'seen cheating')).ok, true);
     await offender.hears('disconnect');

@@ -8,13 +8,13 @@ const { test } = require('node:test');
 const { close, closeAll, connect, echoes } = require('../lib/client');
 const { until } = require('../lib/deadline');
 const { Offender } = require('../lib/offender');
-const { binary } = require('../lib/server');
+const { binary, discipline } = require('../lib/server');
 
 // Fills a pipe several times over.
 const PANICS = 300;
 
 async function start() {
-  const flags = ['--port', '0', '--lab', '--set', 'logging.storm_limit_per_second=100000'];
+  const flags = ['--port', '0', '--lab', ...discipline({}), '--set', 'logging.storm_limit_per_second=100000'];
   const child = spawn(binary(), flags, { stdio: ['ignore', 'pipe', 'pipe'] });
   let out = '';
   child.stdout.on('data', (data) => (out += data));

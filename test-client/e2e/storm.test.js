@@ -3,9 +3,9 @@
 // grow with it, and the log must say how many incidents it left out instead of printing each.
 
 const assert = require('node:assert/strict');
-const fs = require('node:fs');
 const { close } = require('../lib/client');
 const { pause, until } = require('../lib/deadline');
+const { resident } = require('../lib/memory');
 const { stage } = require('../lib/stage');
 
 const SECONDS = Number(process.env.STORM_SECONDS ?? 10);
@@ -16,20 +16,15 @@ const BATCH_MS = 20;
 const GROWTH_KIB = 16 * 1024;
 const PRINTED_PER_SECOND = 20;
 
-// The events fail alone, so that the sockets stay and the storm keeps its pace.
+// The events fail alone and nobody's score is kept, so that the sockets stay and the storm keeps its pace.
 const set = stage({
   name: 'storm',
-  settings: { 'detection.fail_events': '/lab panic_async', 'detection.fail_event_limit': 1_000_000 },
+  settings: {
+    'detection.fail_events': '/lab panic_async',
+    'detection.fail_event_limit': 1_000_000,
+    'detection.conduct': false,
+  },
 });
-
-/** Resident memory in KiB, where the system tells it. */
-function resident(pid) {
-  try {
-    return Number(/VmRSS:\s+(\d+)/.exec(fs.readFileSync(`/proc/${pid}/status`, 'utf8'))[1]);
-  } catch {
-    return undefined;
-  }
-}
 
 async function blow(sockets, seconds) {
   const perBatch = (PER_SECOND * BATCH_MS) / 1000 / CLIENTS;

@@ -82,9 +82,9 @@ function close(...sockets) {
   }
 }
 
-/** The clients that are there now. */
-function opened() {
-  return new Set(open);
+/** The clients that are there now, of the server at `url` or of all. */
+function opened(url) {
+  return new Set([...open].filter((socket) => url === undefined || new URL(socket.io.uri).origin === url));
 }
 
 /** Closes every client that is still there, except those to keep. */

@@ -22,6 +22,14 @@ const operator = {
   announce: (socket, text) => ask(socket, 'announce', { text }),
 };
 
+/** Waits until the operator `admin` sees all of `sockets`: a client may know that it is connected a little earlier. */
+function listed(admin, ...sockets) {
+  return until(ACK_MS, 'the operator to see them all', async () => {
+    const text = JSON.stringify(await operator.list(admin));
+    return sockets.every(({ id }) => text.includes(id));
+  });
+}
+
 function ask(socket, event, data) {
   return socket.timeout(ACK_MS).emitWithAck(event, data);
 }
@@ -43,4 +51,4 @@ class Ears {
   }
 }
 
-module.exports = { Ears, ask, operator, player };
+module.exports = { Ears, ask, listed, operator, player };

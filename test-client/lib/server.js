@@ -106,13 +106,25 @@ class Server extends EventEmitter {
   }
 }
 
+// All clients of the suite share an address and cause the same faults over and over.
+const LENIENT = { quarantine: false, breakers: false };
+
+/** The flags for what is held against clients and events. */
+function discipline(options) {
+  return Object.entries({ ...LENIENT, ...options })
+    .filter(([name, on]) => name in LENIENT && on !== undefined)
+    .flatMap(([name, on]) => [`--${name}`, on ? 'on' : 'off']);
+}
+
 /**
  * Starts a server and returns when it listens.
- * @param {object} options `name` of its log; `lab`: whether it offers its real faults; `settings`: `section.key` to
- *   value; `args`: more flags.
+ * @param {object} options `name` of its log; `lab`: whether it offers its real faults; `quarantine` and `breakers`:
+ *   whether faults are held against who causes them and where they happen, or left to the server's defaults when
+ *   undefined; `settings`: `section.key` to value; `args`: more flags.
  */
-async function startServer({ name = 'server', lab = true, settings = {}, args = [], env = {} } = {}) {
-  const flags = ['--port', '0', ...(lab ? ['--lab'] : []), ...args];
+async function startServer(options = {}) {
+  const { name = 'server', lab = true, settings = {}, args = [], env = {} } = options;
+  const flags = ['--port', '0', ...(lab ? ['--lab'] : []), ...discipline(options), ...args];
   for (const [key, value] of Object.entries(settings)) flags.push('--set', `${key}=${value}`);
   const program = binary();
   const log = new Log(name);
@@ -155,4 +167,4 @@ function get(url, ms = 2000, headers = {}) {
   });
 }
 
-module.exports = { ROOT, Server, binary, get, startServer };
+module.exports = { ROOT, Server, binary, discipline, get, startServer };

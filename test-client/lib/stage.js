@@ -4,7 +4,7 @@
 const assert = require('node:assert/strict');
 const { after, before, test } = require('node:test');
 const { Bystanders } = require('./bystanders');
-const { closeAll, connect, opened } = require('./client');
+const { close, closeAll, connect, opened } = require('./client');
 const { until } = require('./deadline');
 const { HealthWatch } = require('./health');
 const { Observer } = require('./observer');
@@ -38,11 +38,14 @@ function stage({ bystanders = ['websocket', 'polling', 'upgrade'], ...options })
     try {
       await set.health?.stop();
       await set.bystanders?.stop();
-      closeAll(new Set([set.observer?.socket]));
+      // A file may have several stages, one after the other or at once.
+      const own = opened(set.url);
+      own.delete(set.observer?.socket);
+      close(...own);
       // Without the breathing of the bystanders the counters are exact: one thing left behind by any test shows.
       if (set.observer) await nothingLeft(set);
     } finally {
-      closeAll();
+      close(...opened(set.url));
       if (set.server) {
         const alive = set.server.alive;
         const code = await set.server.stop();
