@@ -1,5 +1,6 @@
 //! The tests of `it` once more, with the handlers on lanes.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop here")]
 #![allow(clippy::duplicate_mod, reason = "the same tests in a process with other settings")]
 
 #[path = "../it/adapters.rs"]
