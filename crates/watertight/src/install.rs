@@ -21,12 +21,9 @@ use crate::identity::{Identity, TrustedProxies};
 use crate::inner::{Command, Counters, Inner};
 use crate::lanes::{self};
 use crate::moment::Moment;
-use crate::policy::Policy;
 use crate::quarantine::{Entry, Held};
 use crate::registry::Registry;
 use crate::seal::{Notice, SealMode};
-use crate::sink::Sink;
-use crate::store::Store;
 use crate::transport::{ServerId, TransportTasks};
 use crate::watchdog::Stall;
 
