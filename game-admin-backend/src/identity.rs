@@ -2,9 +2,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-/// Checks that a text which is about to be taken for a name was meant as one. To the library every text is an identity,
-/// so a slip in an address would silently concern somebody who does not exist. `name:` in front of a text says that it is
-/// a name after all.
+/// Checks that a text which is about to be taken for a name was meant as one. To the library every text is an
+/// identity, so a slip in an address would silently concern somebody who does not exist. `name:` in front of a
+/// text says that it is a name after all.
 ///
 /// # Errors
 ///

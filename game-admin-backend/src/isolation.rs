@@ -258,8 +258,7 @@ fn is_transport(incident: &Incident) -> bool {
 mod tests {
     use super::*;
 
-    /// The bounds of the settings are those of the library: a value between them is refused by neither or by both. One
-    /// that only the library refuses would pass `check-config` and stop the start.
+    /// A value that only the library refuses would pass `check-config` and stop the start.
     #[test]
     fn what_the_settings_allow_the_library_takes() {
         use crate::settings::{Kind, Sources, catalogue, load};

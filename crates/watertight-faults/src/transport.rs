@@ -21,7 +21,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::outlet::Outlet;
 use crate::panic_now;
 
-/// Which connections and sessions are to panic the next time that they read, and which take nothing more. Clones share.
+/// Which connections and sessions are to panic the next time that they read, and which take nothing more. Clones
+/// share.
 #[derive(Debug, Clone, Default)]
 pub struct TransportFaults(Arc<Shared>);
 
@@ -52,8 +53,8 @@ impl TransportFaults {
         self.0.any.store(true, Ordering::Release);
     }
 
-    /// This client's TCP connection takes what is written up to and with `last_words`, and then nothing more, as if its
-    /// client did not read: writes stay pending, and nobody is woken for them. It can still be closed.
+    /// This client's TCP connection takes what is written up to and with `last_words`, and then nothing more, as if
+    /// its client did not read: writes stay pending, and nobody is woken for them. It can still be closed.
     pub fn close_outlet(&self, peer: SocketAddr, last_words: &'static [u8]) {
         self.0.outlets.lock().insert(peer, last_words);
         self.0.any.store(true, Ordering::Release);

@@ -266,9 +266,9 @@ impl Watertight {
         self.inner.stalls.lock().clone()
     }
 
-    /// Whether nothing is left to run handlers on: every lane thread that there may be has been held for longer than the
-    /// [warning limit](Builder::stall_warn), or, without lanes, as many threads as the runtime has workers that the calling
-    /// code runs on.
+    /// Whether nothing is left to run handlers on: every lane thread that there may be has been held for longer than
+    /// the [warning limit](Builder::stall_warn), or, without lanes, as many threads as the runtime that this is called
+    /// on has workers.
     #[must_use]
     pub fn is_exhausted(&self) -> bool {
         let stalls = self.inner.stalls.lock();

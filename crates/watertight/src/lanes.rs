@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_task::Runnable;
-/// A future that runs on the lanes. Dropping it cancels the future; [`detach`](Self::detach) lets it go on.
+/// A future that runs on the lanes. Dropping it cancels the future; [`detach`](async_task::Task::detach) lets it go on.
 pub use async_task::Task as LaneTask;
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;

@@ -13,7 +13,7 @@
 //! | `reset_breaker` | `{namespace, event}` | `namespace, event` |
 //! | `announce` | `{text, room?}` | nothing; players get `announcement {text, room?}` |
 //!
-//! An `identity` is an address or a name such as `user:42`; a name that looks like an address has `name:` in front of it.
+//! An `identity` is an address or a name such as `user:42`; a name that looks like an address has `name:` in front.
 //! The `event` of a breaker is an event's name, or `connect`, `middleware` or `fallback`.
 //!
 //! Who may enter is decided by [`admission`].
