@@ -23,10 +23,14 @@ function count(words, from) {
   return set.server.lines.slice(from).filter(({ text }) => text.includes(words)).length;
 }
 
-/** Says nothing of recovery mode where the server has no such page. */
+/** What the server says of itself; nothing where it has no such page. */
 async function recovering() {
   const { status, body } = await get(`${set.url}/ready`);
-  return status === 404 ? undefined : /recover/i.test(body);
+  if (status === 404) return undefined;
+  const { ready, recovering } = JSON.parse(body);
+  assert.deepEqual({ status, ready }, { status: 200, ready: true }, 'ready all the while');
+  assert.equal(typeof recovering, 'boolean');
+  return recovering;
 }
 
 async function sink(transport, event) {
