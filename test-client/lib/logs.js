@@ -5,7 +5,7 @@ const fs = require('node:fs');
 const path = require('node:path');
 
 const FOLDER = path.join(__dirname, '..', 'logs');
-// A run of the suite writes about sixty; the oldest make room for the newest.
+// A run of the suite writes about ninety; the oldest make room for the newest.
 const KEPT = 400;
 
 /** One log file; every line starts with the seconds since it was opened. */

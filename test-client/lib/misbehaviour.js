@@ -3,7 +3,7 @@
 // 'closed'. A connection that does neither is a deaf zombie, and that is an error.
 
 const { DeadlineError, until } = require('./deadline');
-const { RawWebSocket } = require('./raw');
+const { RawPolling, RawWebSocket } = require('./raw');
 
 const SETTLE_MS = 4000;
 const NOBODY = '/are-you-there';
@@ -22,6 +22,21 @@ const GARBAGE = {
   'a namespace without an end': '42/lab',
   'broken JSON for the namespace': '40/,{"',
   'an upgrade that nobody asked for': '5',
+  'a huge namespace': `40/${'n'.repeat(50_000)},`,
+  'a huge number for an ack': '43' + '9'.repeat(5000) + '[]',
+  'a negative ack': '43-1[]',
+  'an ack that nobody awaits': '43123456["here"]',
+  'numbers that no type holds': '42["chat",1e999999,-1e999999,123456789012345678901234567890]',
+  'very deep JSON': '42["chat",' + '['.repeat(40_000) + ']'.repeat(40_000) + ']',
+  'very deep JSON without an end': '42["chat",' + '{"a":'.repeat(15_000),
+  'a placeholder without attachments': '42["chat",{"_placeholder":true,"num":0}]',
+  'a placeholder of no number': '451-["chat",{"_placeholder":true,"num":-1}]',
+  'an event name of zeros': '42["\\u0000\\u0000"]',
+  'half of a surrogate pair': '42["\\ud83d"]',
+  'an event of the server\'s own': '42["disconnect"]',
+  'a disconnect of what was never joined': '41/never,',
+  'a ping of the older protocol': '2probe',
+  'an open packet': '0{}',
   'far too much': '42["' + 'x'.repeat(300_000) + '"]',
 };
 
@@ -92,6 +107,41 @@ async function abruptEnd(url) {
   return 'closed';
 }
 
+const POSTED = {
+  'nothing at all': '',
+  'only separators': '\u001e\u001e\u001e',
+  'an empty packet between two': '2\u001e\u001e2',
+  'a separator too much': '3\u001e',
+  'an upgrade by post': '5',
+  'a probe by post': '2probe',
+  'base64 that is none': 'b%%%%',
+  'base64 that nobody announced': 'bAAAA',
+  'a length as the older protocol has it': '3:40x',
+};
+
+/** The same garbage and more in polling requests, each in a session of its own. */
+async function posts(url) {
+  const ends = await Promise.all(
+    Object.entries({ ...GARBAGE, ...POSTED }).map(async ([kind, data]) => {
+      const session = await RawPolling.open(url);
+      await session.join('/');
+      await session.post(data).catch(() => {});
+      // Refused or not: it may be closed for it; what must not be is that it hangs.
+      try {
+        const asked = await session.post(`40${NOBODY},`);
+        if (asked.status !== 200) return 'closed';
+        const polled = await session.poll(SETTLE_MS);
+        return polled.status === 200 ? 'answers' : 'closed';
+      } catch (error) {
+        throw new Error(`${kind}: ${error.message}`);
+      } finally {
+        await session.close();
+      }
+    }),
+  );
+  return summary(ends);
+}
+
 /** Whether the connection still answers or was closed: any server answers who asks for an unknown namespace. */
 async function settled(raw) {
   raw.send(`40${NOBODY},`);
@@ -112,4 +162,4 @@ function summary(ends) {
   return `${ends.length} connections: ${closed} closed, ${ends.length - closed} still answer`;
 }
 
-module.exports = { MISBEHAVIOUR: { abruptEnd, attachments, garbage, pingFrame }, NOBODY };
+module.exports = { MISBEHAVIOUR: { abruptEnd, attachments, garbage, pingFrame }, NOBODY, posts, settled };

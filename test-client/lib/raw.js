@@ -91,8 +91,18 @@ class RawPolling {
 
   async join(namespace) {
     await this.post(namespace === '/' ? '40' : `40${namespace},`);
-    const { body } = await this.poll();
-    if (!body.includes('{"sid"')) throw new Error(`no connect packet but ${body}`);
+    await until(OPEN_MS, `the connect packet of ${namespace}`, async () => {
+      const { body } = await this.poll();
+      // A ping may be first.
+      if (body === '2') await this.post('3');
+      else if (!body.includes('{"sid"')) throw new Error(`no connect packet but ${body}`);
+      return body !== '2';
+    });
+  }
+
+  /** Ends the session, if it is still there. */
+  async close() {
+    await this.post('1').catch(() => {});
   }
 
   post(...packets) {
@@ -120,4 +130,4 @@ function request(url, method, body) {
   });
 }
 
-module.exports = { RawPolling, RawWebSocket };
+module.exports = { ENGINE, RawPolling, RawWebSocket, request };
