@@ -214,10 +214,10 @@ fn fault(incident: &Incident) {
         thread = incident.thread,
         "{}: {}", headline(incident.fault), one_line(&incident.message)
     );
-    if incident.attribution == Attribution::Transport
+    let is_of_the_transport = incident.attribution == Attribution::Transport
         || incident.component.is_transport()
-        || is_transport(incident)
-    {
+        || is_transport(incident);
+    if incident.fault == Fault::Panic && is_of_the_transport {
         error!(incident = %incident.id, socket_id, location, "🔌 WebSocket transport panic detected at {location}");
     }
     if matches!(incident.verdict, Verdict::Disconnect | Verdict::Quarantine) {

@@ -46,12 +46,9 @@ impl Code {
     pub fn misbehaviour(self) -> Option<Misbehaviour> {
         match self {
             Self::UnknownEvent => Some(Misbehaviour::UnknownEvent),
-            Self::Malformed
-            | Self::Invalid
-            | Self::NotInRoom
-            | Self::TooManyRooms
-            | Self::NotFound
-            | Self::Refused => Some(Misbehaviour::HandlerError),
+            Self::Malformed | Self::Invalid => Some(Misbehaviour::HandlerError),
+            // A good client meets these: one that has reconnected and not joined again yet moves many times a second.
+            Self::NotInRoom | Self::TooManyRooms | Self::NotFound | Self::Refused => None,
             Self::Closing | Self::Internal => None,
         }
     }

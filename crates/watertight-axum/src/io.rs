@@ -1,6 +1,7 @@
 //! The wrapper around a connection's IO: it notes who polls it, and it can be closed from outside.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -21,7 +22,7 @@ use crate::watch::Watch;
 ///
 /// [`GuardedListener`](crate::GuardedListener) makes them; use [`new`](Self::new) with servers that are not
 /// axum's, and put [`connection`](Self::connection) into the extensions of the requests that arrive on it.
-pub struct GuardedIo<IO: Send + 'static> {
+pub struct GuardedIo<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> {
     shared: Arc<Shared<IO>>,
     server: ServerId,
 }
@@ -106,8 +107,36 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> GuardedIo<IO> {
     }
 }
 
-/// How often 4 KiB are discarded before a connection is cut: a client that goes on sending is not waited for.
-const MAX_DISCARDS: usize = 64;
+/// How long a connection that we end is read to its end: longer than a round trip to the other side of the world, short
+/// enough that nothing of it is left a second later.
+const LINGER: Duration = Duration::from_millis(300);
+
+/// What can be guarded.
+trait Io: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> Io for IO {}
+
+/// Says that nothing more will come, and reads what the client still sends until it hangs up: closing with bytes unread
+/// resets the connection, and a reset overtakes the notice that the client is about to read.
+fn linger<IO: Io>(mut io: IO) {
+    // Without a runtime nobody could wait: the connection is reset then.
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+    runtime.spawn(async move {
+        let reading = async {
+            let mut bytes = [0; 4096];
+            poll_fn(|cx| Pin::new(&mut io).poll_shutdown(cx)).await?;
+            loop {
+                let mut buf = ReadBuf::new(&mut bytes);
+                poll_fn(|cx| Pin::new(&mut io).poll_read(cx, &mut buf)).await?;
+                if buf.filled().is_empty() {
+                    return io::Result::Ok(());
+                }
+            }
+        };
+        // An error is an end as well.
+        let _ = tokio::time::timeout(LINGER, reading).await;
+    });
+}
 
 fn closed() -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionAborted, "the connection was closed by the server")
@@ -120,17 +149,20 @@ fn keep(slot: &mut Option<Waker>, cx: &Context<'_>) {
     }
 }
 
-impl<IO> Shared<IO> {
+impl<IO: Io> Shared<IO> {
     /// Takes the IO away, wakes whoever waits for it, and tells who waits for its end.
     fn cut(&self) {
-        let (open, reader, writer) = {
+        let (open, ended, reader, writer) = {
             let mut state = self.state.lock();
-            state.ended = true;
-            (state.open.take(), state.reader.take(), state.writer.take())
+            let ended = std::mem::replace(&mut state.ended, true);
+            (state.open.take(), ended, state.reader.take(), state.writer.take())
         };
         let was_open = open.is_some();
-        // Closes the descriptor and leaves the task table, outside of the lock.
-        drop(open);
+        // Leaves the task table and closes the descriptor, outside of the lock.
+        if let Some(Open { io, tasks }) = open {
+            drop(tasks);
+            if ended { linger(io) } else { drop(io) }
+        }
         for waker in [reader, writer].into_iter().flatten() {
             waker.wake();
         }
@@ -141,31 +173,13 @@ impl<IO> Shared<IO> {
     }
 }
 
-impl<IO: AsyncRead + Unpin> Shared<IO> {
-    /// Reads what has arrived and nobody will read: closing with bytes unread resets the connection, and a reset can
-    /// overtake the notice that the client is about to read.
-    fn discard_unread(&self) {
-        let mut state = self.state.lock();
-        let Some(Open { io, .. }) = &mut state.open else { return };
-        let mut context = Context::from_waker(Waker::noop());
-        let mut bytes = [0; 4096];
-        for _ in 0..MAX_DISCARDS {
-            let mut buf = ReadBuf::new(&mut bytes);
-            let read = Pin::new(&mut *io).poll_read(&mut context, &mut buf);
-            if !matches!(read, Poll::Ready(Ok(()))) || buf.filled().is_empty() {
-                return;
-            }
-        }
-    }
-}
-
-impl<IO: Send + 'static> Drop for GuardedIo<IO> {
+impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> Drop for GuardedIo<IO> {
     fn drop(&mut self) {
         self.shared.cut();
     }
 }
 
-impl<IO: AsyncRead + Unpin + Send + 'static> Seal for Shared<IO> {
+impl<IO: Io> Seal for Shared<IO> {
     fn is_transport(&self) -> bool {
         true
     }
@@ -222,7 +236,7 @@ impl<IO: AsyncRead + Unpin + Send + 'static> Seal for Shared<IO> {
                 }
             }
             CloseMode::Forced => {
-                self.discard_unread();
+                self.state.lock().ended = true;
                 self.cut();
             }
         }
@@ -330,7 +344,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncWrite for Guarded
     }
 }
 
-impl<IO: Send + 'static> fmt::Debug for GuardedIo<IO> {
+impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> fmt::Debug for GuardedIo<IO> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GuardedIo").field("transport", &self.shared.transport).finish_non_exhaustive()
     }

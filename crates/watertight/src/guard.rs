@@ -96,6 +96,10 @@ fn enter<R, N: FnOnce(&Notice) + Send + 'static>(
     let outer = scope::swap_pending(None);
     let result = catch_unwind(AssertUnwindSafe(work));
     *scope = scope::swap(previous);
+    if let (Err(_), Some(scope)) = (&result, &scope) {
+        // Before anybody else can be let in to try.
+        scope.failed();
+    }
     if let Some(seen) = scope::swap_pending(outer) {
         settle(seen, result.is_err(), responder);
     } else if let Err(payload) = &result {
@@ -188,6 +192,7 @@ fn report_deadline<N: FnOnce(&Notice) + Send + 'static>(
     limit: Duration,
     responder: &mut Option<N>,
 ) {
+    scope.failed();
     let message = format!("was still running after {} ms and was cancelled", limit.as_millis());
     let (compartment, activity) = (Arc::clone(scope.compartment()), scope.activity().clone());
     let mut report =

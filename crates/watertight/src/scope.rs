@@ -146,6 +146,16 @@ impl Scope {
         }
     }
 
+    /// The handler has failed: what it tried stays off, for longer.
+    pub(crate) fn failed(&self) {
+        if let Some(tries) = &self.0.tries
+            && let Some(probe) = tries.lock().take()
+        {
+            // The recovery tells that it is off, when it judges the fault.
+            let _ = probe.fail(std::time::Instant::now());
+        }
+    }
+
     /// The handler is done without a fault.
     pub(crate) fn succeeded(&self) {
         if let Some(tries) = &self.0.tries

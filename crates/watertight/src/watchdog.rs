@@ -82,12 +82,19 @@ impl Watchdog {
             std::thread::sleep(LOOK);
             let now = Instant::now();
             if now - before > LATE {
-                self.turns.clear();
+                self.slept(now - before);
             }
             before = now;
             // A panic in here must not end the watch.
             let overdue = quietly(|| self.look(now)).unwrap_or(true);
             runtimes::nudge(overdue);
+        }
+    }
+
+    /// The whole process was held for so long, which is nobody's doing.
+    fn slept(&mut self, time: Duration) {
+        for turn in &mut self.turns {
+            turn.since = turn.since.map(|since| since + time);
         }
     }
 

@@ -65,9 +65,9 @@ impl Turn {
         })
     }
 
-    /// The first incident that `wanted` accepts. Blocks: the runtime needs another thread.
+    /// The latest incident that `wanted` accepts: ports are used again. Blocks: the runtime needs another thread.
     pub(crate) fn incident(&self, wanted: impl Fn(&Incident) -> bool) -> Arc<Incident> {
-        self.sink.wait_for(DEADLINE, |incidents| incidents.iter().find(|incident| wanted(incident)).cloned())
+        self.sink.wait_for(DEADLINE, |incidents| incidents.iter().rfind(|incident| wanted(incident)).cloned())
     }
 }
 

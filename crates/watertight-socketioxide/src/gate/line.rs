@@ -9,9 +9,9 @@ use watertight::{Job, Strand, StrandLimits};
 use super::Message;
 use crate::handler::message::Dispatch;
 
-/// How much of one socket may wait while a handler of it blocks: as much as a client can send in the two seconds until
-/// it is sealed for that, if it does not flood.
-pub(super) const LIMITS: StrandLimits = StrandLimits { jobs: 8 * 1024, weight: 8 * 1024 * 1024 };
+/// How much of one socket may wait while a handler of it blocks: more than a client within the server's default rates can
+/// send in the two seconds until it is sealed for that.
+pub(super) const LIMITS: StrandLimits = StrandLimits { jobs: 32 * 1024, weight: 64 * 1024 * 1024 };
 
 /// The work of one socket, in order.
 pub(super) type Line<A> = Strand<Work<A>>;

@@ -194,11 +194,9 @@ impl<A: Adapter> Gate<A> {
 
     /// Whether an event may come in: its compartment is live, and its client keeps to its rate.
     fn admits(&self, socket: &Arc<Socket<A>>, message: &Message) -> bool {
-        if !self.compartment.is_live() {
-            return false;
-        }
+        // Also of one that is being closed: who floods on is not let in again.
         if self.compartment.admit(message.size()).is_ok() {
-            return true;
+            return self.compartment.is_live();
         }
         watertight::ensure_installed().count_limited();
         refuse(socket, message.ack_id, &Refusal::RATE_LIMITED);
@@ -231,7 +229,7 @@ impl<A: Adapter> Gate<A> {
             // Its handlers are so far behind that nothing more may wait.
             watertight::ensure_installed().count_limited();
             refuse(&socket, message.ack_id, &Refusal::BUSY);
-            self.compartment.misbehaves(Misbehaviour::Flood);
+            trace::warn!(target: "watertight", "a handler is so far behind its client that an event is dropped");
         }
     }
 

@@ -87,6 +87,12 @@ impl Client {
         self.send(format!("42{},{}", ns, serde_json::json!([event, data]))).await;
     }
 
+    /// As [`emit`](Self::emit), to a connection that may be closed already.
+    pub(crate) async fn try_emit(&mut self, ns: &str, event: &str, data: Value) {
+        let packet = format!("42{},{}", ns, serde_json::json!([event, data]));
+        let _ = self.ws.send(Message::text(packet)).await;
+    }
+
     /// Emits with an acknowledgement asked; its id.
     pub(crate) async fn emit_with_ack(&mut self, ns: &str, event: &str, data: Value) -> u64 {
         self.next_ack += 1;

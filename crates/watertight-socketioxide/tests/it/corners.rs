@@ -247,3 +247,23 @@ async fn a_disconnect_panic_of_one_namespace_is_told_in_the_other() {
     assert_eq!(client.next().await, Packet::Closed);
     is_gone(&io, &client.sid, SOON).await;
 }
+
+/// Closing a connection with bytes unread resets it, and a reset overtakes the notice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_sent_more_than_was_read_is_told() {
+    let (server, _io) = serve(|io| {
+        io.ns("/chatty", async |socket: SocketRef| {
+            echo(&socket);
+            socket.on("boom", async || panic_now("a handler of a client that talks on"));
+        });
+    })
+    .await;
+    for _ in 0..20 {
+        let mut client = Client::join(server, "/chatty").await;
+        client.emit("/chatty", "boom", Value::Null).await;
+        for number in 0..600 {
+            client.try_emit("/chatty", "echo", Value::from(number)).await;
+        }
+        client.until(|packet| packet.is_event("incident")).await;
+    }
+}

@@ -18,7 +18,7 @@ use self::deaf::Listening;
 use self::seal::{Sealing, Telling};
 use self::storm::Storms;
 use crate::compartment::Compartment;
-use crate::conduct::Misbehaviour;
+use crate::conduct::{Misbehaviour, Standing};
 use crate::fault::{Attribution, Component, Frames, Origin, Report};
 use crate::guard::quietly;
 use crate::hook;
@@ -170,6 +170,10 @@ impl Recovery {
         let id = IncidentId::at(time);
         let held =
             sealing.as_ref().and_then(|compartment| self.inner.strike(compartment, fault, verdict, id));
+        // Who goes on with it while it is being closed is refused when it comes back.
+        if let (Some(compartment), None, Standing::Quarantine) = (&compartment, &sealing, standing) {
+            self.inner.strike(compartment, fault, Verdict::Quarantine, id);
+        }
         match (verdict, held) {
             (Verdict::Disconnect, Some(_)) => verdict = Verdict::Quarantine,
             // Switched off, on the list of those who never are, or others would suffer for it.
@@ -239,7 +243,10 @@ impl Recovery {
         if !storm {
             self.tell_sinks(&Event::Fault(&incident));
         }
-        self.enter_mode();
+        // A warning is no fault yet.
+        if verdict != Verdict::Warn {
+            self.enter_mode();
+        }
         if let (Some(held), Some(identity)) =
             (&held, incident.offender.as_ref().and_then(|offender| offender.identity.as_ref()))
         {
