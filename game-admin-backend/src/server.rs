@@ -114,7 +114,7 @@ impl BoundServer {
         };
         // The lab's listener hides the TCP connection from the guarded one, which sets this otherwise.
         let listener = listener.tap_io(|tcp| {
-            if let Err(error) = tcp.set_nodelay(true) {
+            if let Err(error) = watertight_axum::tune(tcp) {
                 debug!(%error, "a connection is gone before it is served");
             }
         });

@@ -33,5 +33,5 @@ pub mod ws;
 
 pub use io::GuardedIo;
 pub use layer::{GuardFuture, GuardLayer, GuardService};
-pub use listener::GuardedListener;
+pub use listener::{GuardedListener, tune};
 pub use serve::{Serve, serve};

@@ -6,8 +6,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use serde::Serialize;
-use socketioxide::ack::AckStream;
+use socketioxide::SocketError;
 use socketioxide::adapter::{Adapter, LocalAdapter};
 pub use socketioxide::extract::{AckSender, Data, Event, TryData};
 #[cfg(feature = "extensions")]
@@ -16,7 +15,6 @@ pub use socketioxide::extract::{Extension, HttpExtension, MaybeExtension, MaybeH
 pub use socketioxide::extract::{State, StateNotFound};
 use socketioxide::handler::{FromConnectParts, FromDisconnectParts, FromMessageParts, Value};
 use socketioxide::socket::{DisconnectReason, Socket};
-use socketioxide::{SendError, SocketError};
 use watertight::{Compartment, Held, SealMode};
 
 use crate::gate::Gate;
@@ -58,38 +56,6 @@ impl<A: Adapter> SocketRef<A> {
     {
         let call = move |socket, reason| handler.call(socket, reason).map(|work| Box::pin(work) as _);
         self.gate().on_disconnect(&self.socket, Box::new(call));
-    }
-
-    /// Sends the client an event, as socketioxide's. A full send buffer is noted: a client that stays behind is a slow
-    /// consumer.
-    ///
-    /// # Errors
-    ///
-    /// When the client has left, is so slow to read that there is no room, or `data` does not serialise.
-    pub fn emit<T: ?Sized + Serialize>(&self, event: impl AsRef<str>, data: &T) -> Result<(), SendError> {
-        self.noting(self.socket.emit(event, data))
-    }
-
-    /// As [`emit`](Self::emit), and answers a future of the client's acknowledgement.
-    ///
-    /// # Errors
-    ///
-    /// As [`emit`](Self::emit).
-    pub fn emit_with_ack<T: ?Sized + Serialize, V>(
-        &self,
-        event: impl AsRef<str>,
-        data: &T,
-    ) -> Result<AckStream<V>, SendError> {
-        self.noting(self.socket.emit_with_ack(event, data))
-    }
-
-    fn noting<R>(&self, sent: Result<R, SendError>) -> Result<R, SendError> {
-        if matches!(sent, Err(SendError::Socket(SocketError::InternalChannelFull)))
-            && let Some(compartment) = session::known_compartment_of(&self.socket)
-        {
-            compartment.is_behind();
-        }
-        sent
     }
 
     /// Disconnects the socket from its namespace: the client is sent a disconnect packet and does not come back

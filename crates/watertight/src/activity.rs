@@ -21,6 +21,8 @@ struct Known {
     all: HashSet<Arc<Parts>>,
     by_number: HashMap<u32, Arc<Parts>>,
     last: u32,
+    /// How many came since it was full and those that nobody uses were forgotten.
+    since_full: usize,
 }
 
 /// The kind of work an [`Activity`] stands for.
@@ -131,7 +133,10 @@ impl Known {
         if let Some(known) = self.all.get(&parts) {
             return Arc::clone(known);
         }
-        if self.all.len() >= MAX_KNOWN {
+        self.since_full = self.since_full.saturating_add(1);
+        // Looking for those takes time, in which everybody waits.
+        if self.all.len() >= MAX_KNOWN && self.since_full >= MAX_KNOWN / 16 {
+            self.since_full = 0;
             self.by_number.retain(|_, known| Arc::strong_count(known) > 2);
             let Self { all, by_number, .. } = self;
             all.retain(|known| by_number.contains_key(&known.number));

@@ -10,13 +10,12 @@ use std::time::Instant;
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
-use tokio::task::JoinHandle;
 
 use crate::conduct::{Conduct, Limited, Misbehaviour, Rates, Standing};
 use crate::fault::{Attribution, Report};
 use crate::guard::quietly;
 use crate::identity::Identity;
-use crate::runtimes;
+use crate::runtimes::{self, Lull};
 use crate::scope::Scope;
 use crate::seal::Seal;
 use crate::state::{State, StateCell};
@@ -41,8 +40,6 @@ pub struct Compartment {
     runtime: Option<tokio::runtime::Handle>,
     parts: Mutex<SmallVec<[Weak<dyn Seal>; 2]>>,
     had_transport: AtomicBool,
-    /// Whether something could not be sent since the last sweep, because too much was waiting already.
-    was_full: AtomicBool,
     /// Whether a fault of it was lost because the queue was full.
     lost_fault: AtomicBool,
     /// The task that seals it and waits for its parts.
@@ -85,7 +82,6 @@ impl Compartment {
             runtime,
             parts: Mutex::new(SmallVec::new()),
             had_transport: AtomicBool::new(false),
-            was_full: AtomicBool::new(false),
             lost_fault: AtomicBool::new(false),
             sealer: AtomicWaker::new(),
         })
@@ -294,9 +290,9 @@ impl Compartment {
         self.parts().iter().any(|part| quietly(|| part.is_transport() && part.unread()).unwrap_or(false))
     }
 
-    /// A task on its server's runtime that is done as soon as that runtime gets to it; `None` when there is none.
-    pub(crate) fn ask_runtime(&self) -> Option<JoinHandle<()>> {
-        self.runtime.as_ref().map(|runtime| runtime.spawn(async {}))
+    /// Waits for a lull of its server's runtime; `None` when there is none.
+    pub(crate) fn lull(&self) -> Option<Lull> {
+        self.runtime.as_ref().map(Lull::since_now)
     }
 
     /// Whether its client still uses some part of it.
@@ -309,17 +305,6 @@ impl Compartment {
         let connected =
             |part: &Arc<dyn Seal>| quietly(|| part.is_transport() && !part.is_gone()).unwrap_or(false);
         self.had_transport.load(Ordering::Relaxed) && !self.parts().iter().any(connected) && self.serves()
-    }
-
-    /// Notes that something could not be sent to its client because its send buffer is full. However often that happens,
-    /// each sweep counts it once: a server may well send faster than a good client reads, for a moment.
-    pub fn is_behind(&self) {
-        self.was_full.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether its client was behind since this was asked before.
-    pub(crate) fn was_behind(&self) -> bool {
-        self.was_full.swap(false, Ordering::Relaxed)
     }
 
     /// Notes that a fault of it was lost; `true` for the first.

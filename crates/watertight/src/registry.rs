@@ -96,12 +96,6 @@ impl Registry {
         self.maps.read().by_key.values().cloned().collect()
     }
 
-    /// Up to `most` compartments that `wanted` accepts, which is asked under a lock.
-    pub(crate) fn some(&self, most: usize, wanted: impl Fn(&Compartment) -> bool) -> Vec<Arc<Compartment>> {
-        let maps = self.maps.read();
-        maps.by_key.values().filter(|compartment| wanted(compartment)).take(most).cloned().collect()
-    }
-
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -15,6 +15,8 @@ static RUNTIMES: Mutex<Vec<Watched>> = Mutex::new(Vec::new());
 /// nobody to wake.
 const UNANSWERED: usize = 8;
 const SPARINGLY: u32 = 16;
+/// Every how many looks a runtime is nudged without a reason.
+const SELDOM: u32 = 512;
 
 struct Watched {
     handle: Handle,
@@ -41,7 +43,8 @@ pub(crate) fn nudge(overdue: bool) {
     let mut runtimes = RUNTIMES.lock();
     runtimes.retain_mut(|runtime| {
         let busy = runtime.has_not_parked();
-        if overdue || busy { runtime.nudge() } else { true }
+        // Now and then any: whether it is still there.
+        if overdue || busy || runtime.is_due() { runtime.nudge() } else { true }
     });
 }
 
@@ -55,6 +58,11 @@ impl Watched {
             *before = now;
         }
         found
+    }
+
+    fn is_due(&mut self) -> bool {
+        self.looks = self.looks.wrapping_add(1);
+        self.looks.is_multiple_of(SELDOM)
     }
 
     /// `false` when the runtime has been shut down.
@@ -73,6 +81,30 @@ impl Watched {
             self.nudges.push(self.handle.spawn(async {}));
         }
         alive
+    }
+}
+
+/// Says whether every worker of a runtime has run out of work since it was made: whatever was woken before has been
+/// polled by then, however busy the runtime is.
+pub(crate) struct Lull {
+    metrics: RuntimeMetrics,
+    before: Vec<u64>,
+}
+
+impl Lull {
+    pub(crate) fn since_now(handle: &Handle) -> Self {
+        let metrics = handle.metrics();
+        let before =
+            (0..metrics.num_workers()).map(|worker| metrics.worker_park_unpark_count(worker)).collect();
+        Self { metrics, before }
+    }
+
+    /// A worker is parked while its count is even; one that has parked meanwhile has counted at least two further.
+    pub(crate) fn has_been(&self) -> bool {
+        self.before.iter().enumerate().all(|(worker, before)| {
+            let now = self.metrics.worker_park_unpark_count(worker);
+            now.is_multiple_of(2) || now >= before + 2
+        })
     }
 }
 

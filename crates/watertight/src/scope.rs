@@ -30,7 +30,7 @@ struct Parts {
     entry: Entry,
     deadline: Option<Duration>,
     /// The work in it is the one try of an activity that was switched off.
-    tries: Option<Mutex<Option<Probe>>>,
+    tries: Option<Box<Mutex<Option<Probe>>>>,
 }
 
 /// What this thread knows about the code that runs on it.
@@ -126,7 +126,7 @@ impl Scope {
     }
 
     /// The same scope for the one try of its activity, which was switched off. When the handler is done without a fault
-    /// the activity is on again.
+    /// the activity is on again; when it was not called at all, somebody else may try.
     #[must_use]
     pub fn trying(&self, probe: Probe) -> Self {
         let Parts { compartment, activity, entry, deadline, tries: _ } = &*self.0;
@@ -135,15 +135,8 @@ impl Scope {
             activity: activity.clone(),
             entry: *entry,
             deadline: *deadline,
-            tries: Some(Mutex::new(Some(probe))),
+            tries: Some(Box::new(Mutex::new(Some(probe)))),
         }))
-    }
-
-    /// The handler has been called and has not panicked. If it left nothing running, it is done.
-    pub fn called(self) {
-        if self.0.tries.is_some() && Arc::strong_count(&self.0) == 1 {
-            self.succeeded();
-        }
     }
 
     /// The handler has failed: what it tried stays off, for longer.

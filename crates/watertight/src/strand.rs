@@ -90,19 +90,6 @@ impl<J: Job> Strand<J> {
         !self.line.lock().running
     }
 
-    /// Drops what waits.
-    pub fn clear(&self) {
-        let jobs = {
-            let mut line = self.line.lock();
-            line.weight = 0;
-            std::mem::take(&mut line.jobs)
-        };
-        // Outside of the lock: what they hold is the application's.
-        for job in jobs {
-            quietly(|| drop(job));
-        }
-    }
-
     fn next(&self) -> Option<J> {
         let mut line = self.line.lock();
         let job = line.jobs.pop_front();

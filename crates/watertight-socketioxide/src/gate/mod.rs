@@ -329,7 +329,8 @@ impl<A: Adapter> Gate<A> {
 
     /// Whether the application has nothing to do or say when the socket has left.
     pub(crate) fn leaves_silently(&self) -> bool {
-        self.state.lock().disconnect.is_none() && self.line.as_ref().is_none_or(|line| line.is_idle())
+        // In this order: what still runs may be registering one.
+        self.line.as_ref().is_none_or(|line| line.is_idle()) && self.state.lock().disconnect.is_none()
     }
 
     /// Its client sent a packet that is none, for which the engine closes the session. It is a fault: whoever does it

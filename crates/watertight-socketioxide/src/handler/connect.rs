@@ -11,7 +11,8 @@ use socketioxide::adapter::Adapter;
 use socketioxide::handler::{FromConnectParts, Value};
 use socketioxide::socket::Socket;
 use watertight::{
-    Activity, ActivityKind, Admission, Caught, Guarded, NoResponder, Notice, Scope, ensure_installed,
+    Activity, ActivityKind, Admission, Caught, Guarded, Misbehaviour, NoResponder, Notice, Scope,
+    ensure_installed,
 };
 
 use super::macros::{all_tuples, extract};
@@ -22,6 +23,9 @@ use crate::session;
 
 type MiddlewareResult = Result<(), Box<dyn Display + Send>>;
 type MiddlewareFuture<'a> = Pin<Box<dyn Future<Output = MiddlewareResult> + Send + 'a>>;
+
+/// What a client is told to wait that joins namespaces faster than it may send.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// How long a client whose middleware failed waits for the verdict, at most.
 const VERDICT: Duration = Duration::from_millis(500);
@@ -235,6 +239,11 @@ where
             if !compartment.is_live() {
                 return Err(Box::new("this connection is being closed") as _);
             }
+            if compartment.admit(0).is_err() {
+                ensure_installed().count_limited();
+                compartment.misbehaves(Misbehaviour::Flood);
+                return Err(Box::new(Notice::new("rate_limited", "").retry(true, AGAIN).line()) as _);
+            }
             // Before any code of the application's.
             if let Some(held) = ensure_installed().refuses(&compartment) {
                 return Err(Box::new(held.notice().line()) as _);
@@ -291,9 +300,7 @@ where
         }
         let (handler, opening) = (self.handler.clone(), Arc::clone(&gate));
         gate.call(move || {
-            if watertight::run(scope.clone(), None::<NoResponder>, || handler.call(s, auth)).is_ok() {
-                scope.called();
-            }
+            let _ = watertight::run(scope, None::<NoResponder>, || handler.call(s, auth));
             opening.handler_called();
         });
     }

@@ -9,7 +9,7 @@ use socketioxide::handler::FromDisconnectParts;
 use socketioxide::socket::{DisconnectReason, Socket};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
-use watertight::{Activity, ActivityKind, Guarded, Misbehaviour, NoResponder, Scope, ensure_installed};
+use watertight::{Activity, ActivityKind, Guarded, NoResponder, Scope, ensure_installed};
 
 use super::macros::{all_tuples, extract};
 use super::message::ViaGuard;
@@ -93,10 +93,8 @@ impl<A: Adapter> socketioxide::handler::DisconnectHandler<A, ViaGuard> for Disco
         if !gate.disconnecting(&s) {
             return;
         }
-        match reason {
-            DisconnectReason::PacketParsingError => gate.sent_nonsense(),
-            DisconnectReason::HeartbeatTimeout => gate.compartment().misbehaves(Misbehaviour::Heartbeat),
-            _ => {}
+        if reason == DisconnectReason::PacketParsingError {
+            gate.sent_nonsense();
         }
         let clean_up = CleanUp { gate: Arc::clone(&gate), socket: Some(Arc::clone(&s)), remove: defer };
         if gate.leaves_silently() {

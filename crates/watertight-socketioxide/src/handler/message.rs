@@ -146,6 +146,10 @@ where
     H: MessageHandler<A, T>,
 {
     fn dispatch(&self, s: Arc<Socket<A>>, v: Value, ack_id: Option<i64>) {
+        // It may have waited for a lane while its socket was sealed.
+        if !self.scope.compartment().is_live() {
+            return;
+        }
         let breakers = watertight::installed().map(Watertight::breakers);
         let scope = match breakers.map(|breakers| breakers.admission(self.scope.activity())) {
             None | Some(Admission::Pass) => self.scope.clone(),
@@ -158,9 +162,7 @@ where
         };
         let ack = AckError::responder(AckError::new(&s, ack_id));
         // A panic has been reported; who called goes on.
-        if watertight::run(scope.clone(), ack, || self.handler.call(s, v, ack_id)).is_ok() {
-            scope.called();
-        }
+        let _ = watertight::run(scope, ack, || self.handler.call(s, v, ack_id));
     }
 }
 

@@ -219,3 +219,130 @@ async fn an_event_that_crashes_for_different_clients_is_switched_off_and_tried_a
     assert_eq!(ask(false).await, json!("worked"), "it is on again");
     bystander.finish().await;
 }
+
+/// Three clients crash in `maybe` of a namespace, so that it is switched off.
+async fn switch_off(server: std::net::SocketAddr, ns: &str) {
+    for number in 0..3 {
+        let mut client = Client::join(server, ns).await;
+        client.ask(ns, "identify", format!("{ns}:{number}").into()).await;
+        client.emit(ns, "maybe", true.into()).await;
+        client.until(|packet| packet.is_event("incident")).await;
+        incidents_of(&client.sid, 1).await;
+    }
+}
+
+/// A namespace with `identify`, and with `maybe`, which crashes at its first poll for `true` and hangs for `"hang"`.
+fn maybe(io: &SocketIo<LocalAdapter>, ns: &'static str) {
+    io.ns(ns, async |socket: SocketRef| {
+        socket.on("identify", async |socket: SocketRef, Data::<String>(name), ack: AckSender| {
+            ack.send(&socket.identify(name).is_ok()).ok();
+        });
+        socket.on("maybe", async |Data::<Maybe>(what), ack: AckSender| {
+            match what {
+                Maybe::Crash(true) => panic_now("a handler at its first poll"),
+                Maybe::Crash(false) => {}
+                Maybe::Hang(_) => std::future::pending().await,
+            }
+            ack.send("worked").ok();
+        });
+    });
+}
+
+#[derive(serde::Deserialize)]
+#[serde(untagged)]
+enum Maybe {
+    Crash(bool),
+    Hang(String),
+}
+
+/// What the breaker of `maybe` in a namespace says.
+fn is_off(ns: &str) -> bool {
+    let states = watertight::ensure_installed().breakers().states(Instant::now());
+    states.iter().any(|state| state.activity.namespace() == ns)
+}
+
+/// Asks until the event is not refused any more, or for too long.
+async fn asks_until_tried(client: &mut Client, ns: &str, data: Value) -> Value {
+    let until = Instant::now() + DEADLINE;
+    loop {
+        let answer = client.ask(ns, "maybe", data.clone()).await;
+        if answer["code"] != "breaker_open" || Instant::now() > until {
+            return answer;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_try_that_crashes_keeps_the_event_off() {
+    let (server, _io) = serve(|io| maybe(io, "/tries")).await;
+    let mut user = Client::join(server, "/tries").await;
+    switch_off(server, "/tries").await;
+    assert_eq!(user.ask("/tries", "maybe", false.into()).await["code"], "breaker_open");
+    // Crashes as soon as it is let in, and is told so.
+    let mut tries = Client::join(server, "/tries").await;
+    while incidents_of(&tries.sid, 0).await.is_empty() {
+        tries.try_emit("/tries", "maybe", true.into()).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let refused = user.ask("/tries", "maybe", false.into()).await;
+    assert_eq!(refused["code"], "breaker_open", "{refused}");
+    assert!(refused["retryAfterMs"].as_u64().is_some_and(|ms| ms > 400), "twice as long: {refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_try_that_never_reaches_its_handler_decides_nothing() {
+    let (server, _io) = serve(|io| maybe(io, "/nonsense")).await;
+    let mut user = Client::join(server, "/nonsense").await;
+    switch_off(server, "/nonsense").await;
+    let until = Instant::now() + Duration::from_millis(450);
+    tokio::time::sleep_until(until.into()).await;
+    user.emit("/nonsense", "maybe", json!(7)).await;
+    assert_eq!(user.ask("/nonsense", "identify", "nonsense:user".into()).await, json!(true));
+    assert!(is_off("/nonsense"), "no handler has run");
+    assert_eq!(asks_until_tried(&mut user, "/nonsense", false.into()).await, json!("worked"));
+    assert!(!is_off("/nonsense"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_try_that_hangs_is_not_waited_for_for_ever() {
+    let (server, _io) = serve(|io| maybe(io, "/hangs")).await;
+    switch_off(server, "/hangs").await;
+    let mut hangs = Client::join(server, "/hangs").await;
+    tokio::time::sleep(Duration::from_millis(450)).await;
+    hangs.emit("/hangs", "maybe", "hang".into()).await;
+    hangs.ask("/hangs", "identify", "hangs:user".into()).await;
+    let mut user = Client::join(server, "/hangs").await;
+    assert_eq!(user.ask("/hangs", "maybe", false.into()).await["code"], "breaker_open");
+    assert_eq!(asks_until_tried(&mut user, "/hangs", false.into()).await, json!("worked"));
+}
+
+/// What waits for a lane, or for the reader, when its socket is sealed is refused as what comes later is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_of_a_sealed_socket_does_not_run() {
+    static RAN_DEAD: AtomicU32 = AtomicU32::new(0);
+    let (server, io) = serve(|io| {
+        io.ns("/sealed", async |socket: SocketRef| {
+            socket.on("first", || {
+                std::thread::sleep(Duration::from_millis(2300));
+                std::future::ready(())
+            });
+            socket.on("later", |socket: SocketRef| {
+                RAN_DEAD.fetch_add(u32::from(!socket.compartment().is_live()), Ordering::Relaxed);
+                std::future::ready(())
+            });
+        });
+    })
+    .await;
+    let mut client = Client::join(server, "/sealed").await;
+    client.emit("/sealed", "first", Value::Null).await;
+    for _ in 0..20 {
+        client.emit("/sealed", "later", Value::Null).await;
+    }
+    let told = client.until(|packet| packet.is_event("incident")).await;
+    assert_eq!(told.data()["code"], "stall");
+    is_gone(&io, &client.sid, DEADLINE).await;
+    // Until the first has returned, and the others had their turn.
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert_eq!(RAN_DEAD.load(Ordering::Relaxed), 0);
+}

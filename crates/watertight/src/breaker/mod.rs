@@ -115,6 +115,16 @@ impl Breakers {
             return Admission::Pass;
         }
         let mut state = self.0.state.lock();
+        // One that nobody wants any more must not cost everybody a lock for ever.
+        let forgotten = state
+            .ledger
+            .in_force()
+            .find(|(_, track)| track.is_forgotten(&self.0.settings, now))
+            .map(|(activity, _)| activity.clone());
+        if let Some(forgotten) = forgotten {
+            state.ledger.take(&forgotten);
+            self.0.off.store(state.ledger.active(), Ordering::Relaxed);
+        }
         let number = state.next_probe;
         let entrance =
             state.ledger.get_mut(activity).map_or(Entrance::Pass, |track| track.admit(number, now));

@@ -19,7 +19,14 @@ enum Phase {
     /// On.
     Closed { last: Instant },
     /// Off until then, and from then on open to one try at a time.
-    Open { until: Instant, length: Duration, probe: Option<u64> },
+    Open { until: Instant, length: Duration, probe: Option<Try> },
+}
+
+/// The try under way.
+#[derive(Debug, Clone, Copy)]
+struct Try {
+    number: u64,
+    begun: Instant,
 }
 
 /// What a caller is told.
@@ -60,10 +67,10 @@ impl Track {
                 self.open(settings.open_for.min(settings.cap), now);
                 Some((settings.open_for.min(settings.cap), identities))
             }
-            // Handlers that had begun before it was switched off say nothing new.
-            Phase::Open { until, .. } if now < until => None,
             // The try, whose guard may not have spoken yet.
-            Phase::Open { .. } => self.reopen(settings, now).map(|length| (length, 1)),
+            Phase::Open { probe: Some(_), .. } => self.reopen(settings, now).map(|length| (length, 1)),
+            // Handlers that had begun before it was switched off say nothing new.
+            Phase::Open { .. } => None,
         }
     }
 
@@ -74,9 +81,14 @@ impl Track {
             Phase::Open { until, .. } if now < *until => {
                 Entrance::Refused(until.saturating_duration_since(now))
             }
-            Phase::Open { probe: Some(_), length, .. } => Entrance::Refused(TRY_AGAIN.min(*length)),
+            // One that takes for ever decides nothing: after as long as it was off another may try.
+            Phase::Open { probe: Some(probe), length, .. }
+                if now.saturating_duration_since(probe.begun) < *length =>
+            {
+                Entrance::Refused(TRY_AGAIN.min(*length))
+            }
             Phase::Open { probe, .. } => {
-                *probe = Some(number);
+                *probe = Some(Try { number, begun: now });
                 Entrance::Probe
             }
         }
@@ -84,7 +96,7 @@ impl Track {
 
     /// Whether the try with this number is the one that counts.
     pub(crate) fn tries(&self, number: u64) -> bool {
-        matches!(self.phase, Phase::Open { probe: Some(probe), .. } if probe == number)
+        matches!(self.phase, Phase::Open { probe: Some(probe), .. } if probe.number == number)
     }
 
     /// The try has ended without a word: another may try.
@@ -92,6 +104,11 @@ impl Track {
         if let Phase::Open { probe, .. } = &mut self.phase {
             *probe = None;
         }
+    }
+
+    /// Whether it has been open to a try for so long that nobody seems to want one.
+    pub(crate) fn is_forgotten(&self, settings: &BreakerSettings, now: Instant) -> bool {
+        matches!(self.phase, Phase::Open { until, probe: None, .. } if now.saturating_duration_since(until) > settings.cap)
     }
 
     /// Off again, for twice as long.

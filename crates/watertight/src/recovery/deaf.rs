@@ -4,12 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::task::JoinHandle;
-
 use crate::board::Board;
 use crate::compartment::Compartment;
 use crate::fault::{Attribution, Fault, Report};
 use crate::registry::Registry;
+use crate::runtimes::Lull;
 
 /// Time between two looks in recovery mode, and how long bytes have to wait: together they bound the time until a deaf
 /// connection is found to one and a half seconds.
@@ -27,8 +26,9 @@ pub(super) struct Listening {
 
 struct Suspect {
     since: Instant,
-    /// Done when the server's runtime has got round to it since: a reader that is only waiting for its turn is not deaf.
-    answered: Option<JoinHandle<()>>,
+    /// Has been when nothing waits for its turn any more that did then: a reader that does is not deaf, on a server that
+    /// is busy without a pause.
+    lull: Option<Lull>,
 }
 
 impl Listening {
@@ -63,11 +63,11 @@ impl Listening {
 
 impl Suspect {
     fn new(compartment: &Compartment, now: Instant) -> Self {
-        Self { since: now, answered: compartment.ask_runtime() }
+        Self { since: now, lull: compartment.lull() }
     }
 
     fn is_deaf(&self, now: Instant) -> bool {
-        now - self.since >= PATIENCE && self.answered.as_ref().is_some_and(JoinHandle::is_finished)
+        now - self.since >= PATIENCE && self.lull.as_ref().is_some_and(Lull::has_been)
     }
 }
 

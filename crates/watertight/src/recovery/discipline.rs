@@ -14,9 +14,6 @@ use crate::policy::Verdict;
 use crate::quarantine::{Held, Strike};
 use crate::registry::Registry;
 
-/// How many others of an address are looked at: one that has joined a namespace is enough.
-const CANDIDATES: usize = 64;
-
 impl Inner {
     /// Counts a fault that seals `compartment` against its identity. Answers the quarantine that this led to.
     pub(super) fn strike(
@@ -76,12 +73,11 @@ impl Inner {
 /// refusing it would punish them.
 fn others_in_good_standing(compartment: &Compartment, identity: &Identity) -> bool {
     let Identity::Address(_) = identity else { return false };
-    let candidates = Registry::global().some(CANDIDATES, |other| {
+    Registry::global().all().iter().any(|other| {
         other.key() != compartment.key()
             && other.is_live()
-            && other.faults() == 0
+            && other.failed_events() == 0
             && other.client().map(Identity::of_address).as_ref() == Some(identity)
-    });
-    // Not under the registry's lock: it asks code of others.
-    candidates.iter().any(|other| other.serves())
+            && other.serves()
+    })
 }
