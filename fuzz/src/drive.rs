@@ -19,6 +19,8 @@ const HANGS: Duration = Duration::from_secs(10);
 const MEMORY: usize = 64 * 1024;
 const MEMORY_PER_BYTE: usize = 256;
 
+type Trying = Arc<Mutex<Option<(Vec<u8>, Instant)>>>;
+
 /// Feeds one target.
 #[derive(Debug)]
 pub struct Fuzzer {
@@ -26,7 +28,7 @@ pub struct Fuzzer {
     random: fastrand::Rng,
     corpus: Vec<Vec<u8>>,
     /// What is being tried, and since when.
-    trying: Arc<Mutex<Option<(Vec<u8>, Instant)>>>,
+    trying: Trying,
 }
 
 /// What came of it.
@@ -103,7 +105,7 @@ impl Fuzzer {
 }
 
 /// Ends the process when one input takes too long: a thread that hangs cannot be stopped.
-fn watch(target: &'static str, trying: &Arc<Mutex<Option<(Vec<u8>, Instant)>>>) {
+fn watch(target: &'static str, trying: &Trying) {
     let trying = Arc::downgrade(trying);
     thread::spawn(move || {
         while let Some(trying) = trying.upgrade() {
