@@ -4,6 +4,7 @@
 
 mod bench;
 mod cargo;
+mod fuzz;
 mod report;
 mod run;
 mod setup;
@@ -14,6 +15,7 @@ mod tidy;
 
 use std::process::ExitCode;
 
+use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::{report::Report, steps::Step};
@@ -44,18 +46,32 @@ enum Chore {
         #[arg(long)]
         quick: bool,
     },
+    /// Throw anything at what this project parses itself. What fails is kept in `fuzz/failures`.
+    Fuzz {
+        /// Only these targets, which are the folders of `fuzz/corpus`.
+        targets: Vec<String>,
+
+        /// How long each is fuzzed.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
 }
 
 fn main() -> ExitCode {
     match Cli::parse().chore {
         Chore::Test { only } => test(&only),
-        Chore::Bench { only, quick } => match bench::bench(&only, quick) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("\nerror: {error:#}");
-                ExitCode::FAILURE
-            }
-        },
+        Chore::Bench { only, quick } => exit_code(bench::bench(&only, quick)),
+        Chore::Fuzz { targets, seconds } => exit_code(fuzz::fuzz(&targets, seconds)),
+    }
+}
+
+fn exit_code(result: Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nerror: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -31,6 +31,24 @@ mod serve;
 mod watch;
 pub mod ws;
 
+/// What the fuzz targets reach, and nobody else.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing {
+    use watertight::IncidentId;
+
+    use crate::watch::Watch;
+
+    /// How often the watch finds `id` in what is written piece by piece: before it is flushed, and after.
+    pub fn times_told<'a>(id: IncidentId, pieces: impl IntoIterator<Item = &'a [u8]>) -> (usize, usize) {
+        let mut watch = Watch::new(id);
+        pieces.into_iter().for_each(|piece| watch.written(piece));
+        let before = watch.flushed();
+        watch.flush();
+        (before, watch.flushed())
+    }
+}
+
 pub use io::GuardedIo;
 pub use layer::{GuardFuture, GuardLayer, GuardService};
 pub use listener::{GuardedListener, tune};

@@ -53,6 +53,13 @@ pub mod service;
 mod session;
 mod sync;
 
+/// What the fuzz targets reach, and nobody else.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::service::query::fuzzing::{EngineRequest, engine_request};
+}
+
 pub use builder::{ParserChoice, SocketIoBuilder};
 pub use io::SocketIo;
 #[cfg(feature = "extensions")]

@@ -177,7 +177,7 @@ checked_text! {
     }
 }
 
-/// Reads `500ms`, `2s`, `1m 30s`, or a bare number of milliseconds.
+/// Reads `500ms`, `2s`, `1m 30s`, or a bare number of milliseconds, of which it must be a whole number.
 ///
 /// # Errors
 ///
@@ -187,8 +187,13 @@ pub fn read_duration(text: &str) -> Result<Duration, String> {
     if let Ok(millis) = text.parse() {
         return Ok(Duration::from_millis(millis));
     }
-    humantime::parse_duration(text)
-        .map_err(|error| format!("{text:?} is not a time such as 500ms, 2s or 1m: {error}"))
+    let time = humantime::parse_duration(text)
+        .map_err(|error| format!("{text:?} is not a time such as 500ms, 2s or 1m: {error}"))?;
+    // Cut to milliseconds, `900us` would be none at all, which is for ever where a deadline is set.
+    if time.subsec_nanos() % 1_000_000 != 0 {
+        return Err(format!("{text:?} is finer than a millisecond"));
+    }
+    Ok(time)
 }
 
 #[cfg(test)]
@@ -215,7 +220,7 @@ mod tests {
         for (text, millis) in [("0", 0), ("250", 250), ("500ms", 500), (" 2s ", 2_000), ("1m", 60_000)] {
             assert_eq!(read_duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
-        for wrong in ["", "-1", "2 parsecs", "1.5"] {
+        for wrong in ["", "-1", "2 parsecs", "1.5", "900us", "1ms 1ns"] {
             assert!(read_duration(wrong).is_err(), "{wrong}");
         }
     }

@@ -8,7 +8,7 @@
 
 mod body;
 mod future;
-mod query;
+pub(crate) mod query;
 mod visit;
 
 use std::convert::Infallible;

@@ -91,6 +91,32 @@ impl<B> hyper::service::Service<Request<B>> for NotFoundService {
     }
 }
 
+/// See [`crate::fuzzing`].
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing {
+    use http::Request;
+
+    use super::{EngineQuery, Transport};
+
+    /// What is read from a request.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct EngineRequest {
+        /// The session's id.
+        pub session: Option<String>,
+        /// The transport; the other one is polling.
+        pub is_websocket: bool,
+        /// The version of the protocol.
+        pub is_v3: bool,
+    }
+
+    /// Reads a request as the service does.
+    #[must_use]
+    pub fn engine_request<B>(request: &Request<B>, engine_path: &str) -> Option<EngineRequest> {
+        let EngineQuery { session, transport, is_v3 } = EngineQuery::of(request, engine_path)?;
+        Some(EngineRequest { session, is_websocket: transport == Transport::WebSocket, is_v3 })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

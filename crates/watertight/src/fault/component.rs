@@ -47,7 +47,10 @@ impl Component {
                 }
                 "checkouts" if before(1) == Some("git") => {
                     if let (Some(folder), Some(revision)) = (after(1), after(2)) {
-                        let name = folder.rsplit_once('-').map_or(folder, |(name, _hash)| name);
+                        let name = match folder.rsplit_once('-') {
+                            Some((name, _hash)) if !name.is_empty() => name,
+                            _ => folder,
+                        };
                         return Self::Crate { name: name.into(), version: revision.into() };
                     }
                 }
@@ -143,6 +146,11 @@ mod tests {
     #[test]
     fn other_origins() {
         assert_eq!(of("/home/a/.cargo/git/checkouts/axum-0a1b2c3d/4e5f6a7/axum/src/lib.rs"), "axum 4e5f6a7");
+        assert_eq!(
+            of("/git/checkouts/-0a1b2c3d/4e5f6a7/lib.rs"),
+            "-0a1b2c3d 4e5f6a7",
+            "every crate has a name"
+        );
         assert_eq!(of("/srv/app/vendor/serde/src/lib.rs"), "serde");
         assert_eq!(of(r"D:\app\vendor\serde-1.0.1\src\lib.rs"), "serde 1.0.1");
         assert_eq!(of("/rustc/59807616e/library/core/src/option.rs"), "std");
