@@ -21,7 +21,7 @@ const SELDOM: u32 = 512;
 struct Watched {
     handle: Handle,
     metrics: RuntimeMetrics,
-    /// How often each worker had parked and unparked at the last look; odd while it works.
+    /// How often each worker had parked and unparked at the last look; even while it works.
     turns: Vec<u64>,
     nudges: Vec<JoinHandle<()>>,
     looks: u32,
@@ -54,7 +54,7 @@ impl Watched {
         let mut found = false;
         for (worker, before) in self.turns.iter_mut().enumerate() {
             let now = self.metrics.worker_park_unpark_count(worker);
-            found |= now == *before && now % 2 == 1;
+            found |= now == *before && now.is_multiple_of(2);
             *before = now;
         }
         found
@@ -99,11 +99,11 @@ impl Lull {
         Self { metrics, before }
     }
 
-    /// A worker is parked while its count is even; one that has parked meanwhile has counted at least two further.
+    /// A worker is parked while its count is odd; one that has parked and works again has counted at least two further.
     pub(crate) fn has_been(&self) -> bool {
         self.before.iter().enumerate().all(|(worker, before)| {
             let now = self.metrics.worker_park_unpark_count(worker);
-            now.is_multiple_of(2) || now >= before + 2
+            !now.is_multiple_of(2) || now >= before + 2
         })
     }
 }
@@ -157,5 +157,43 @@ mod tests {
             RUNTIMES.lock().iter().find(|watched| watched.handle.id() == id).map(|w| w.nudges.len());
         assert_eq!(unanswered, Some(UNANSWERED + 1));
         drop(release);
+    }
+
+    #[test]
+    fn busy_is_who_works_and_idle_who_waits() {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("a runtime");
+        let metrics = runtime.handle().metrics();
+        let mut watched = Watched {
+            handle: runtime.handle().clone(),
+            turns: vec![0; metrics.num_workers()],
+            metrics,
+            nudges: Vec::new(),
+            looks: 0,
+        };
+        let deadline = Instant::now() + Duration::from_secs(5);
+        // It parks when it has found nothing to do.
+        while watched.has_not_parked() || watched.has_not_parked() {
+            assert!(Instant::now() < deadline, "an idle worker counts as busy");
+            std::thread::yield_now();
+        }
+        let lull = Lull::since_now(runtime.handle());
+        assert!(lull.has_been(), "nothing is going on");
+        let (release, held) = mpsc::channel::<()>();
+        let (started, starting) = mpsc::channel();
+        runtime.spawn(async move {
+            started.send(()).expect("somebody waits");
+            let _released = held.recv();
+        });
+        starting.recv().expect("it starts");
+        watched.has_not_parked();
+        assert!(watched.has_not_parked(), "a worker that is held counts as idle");
+        let lull = Lull::since_now(runtime.handle());
+        assert!(!lull.has_been(), "it still works");
+        drop(release);
+        while !lull.has_been() {
+            assert!(Instant::now() < deadline, "it has run out of work");
+            std::thread::yield_now();
+        }
     }
 }
