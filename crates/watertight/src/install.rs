@@ -28,6 +28,7 @@ use crate::registry::Registry;
 use crate::seal::{Notice, SealMode};
 use crate::settings::{PreviousHook, Settings};
 use crate::sink::{Sink, TracingSink};
+use crate::stacks::{self, Stacks};
 use crate::store::Store;
 use crate::transport::{ServerId, TransportTasks};
 use crate::watchdog::{self, Stall};
@@ -56,6 +57,7 @@ pub struct Builder {
     breakers: BreakerSettings,
     conduct: ConductSettings,
     store: Option<Box<dyn Store>>,
+    stacks: Option<Box<dyn Stacks>>,
 }
 
 /// Numbers since the process started, and how much there is now.
@@ -136,6 +138,7 @@ impl Watertight {
             breakers: BreakerSettings::default(),
             conduct: ConductSettings::default(),
             store: None,
+            stacks: None,
         }
     }
 
@@ -437,6 +440,12 @@ impl Builder {
         self
     }
 
+    /// What takes the stack of a thread when a stall is reported: the stall and its incident have it then. Default: nothing.
+    pub fn stacks(mut self, stacks: impl Stacks) -> Self {
+        self.stacks = Some(Box::new(stacks));
+        self
+    }
+
     /// How many pieces of [`blocking`](crate::blocking) work run at once. 1 to 4,096, default 32.
     pub fn blocking_threads(mut self, threads: usize) -> Self {
         self.settings.blocking_threads = threads;
@@ -470,7 +479,7 @@ impl Builder {
     /// When it is installed already, a setting is out of its bounds, or the thread does not start. The
     /// process is then as it was.
     pub fn install(self) -> Result<Watertight, InstallError> {
-        let Self { settings, policy, mut sinks, quarantine, breakers, conduct, store } = self;
+        let Self { settings, policy, mut sinks, quarantine, breakers, conduct, store, stacks } = self;
         settings.check()?;
         quarantine.check()?;
         breakers.check()?;
@@ -503,6 +512,9 @@ impl Builder {
             && let Some(entries) = quietly(|| store.quarantine())
         {
             inner.quarantine.restore(entries, Moment::now());
+        }
+        if let Some(stacks) = stacks {
+            stacks::set(stacks);
         }
         if let Some(settings) = inner.settings.lanes {
             lanes::start(settings).map_err(InstallError::Thread)?;
