@@ -11,6 +11,8 @@ use watertight::{
 };
 
 use crate::metrics::CountingSink;
+use watertight_recorder::ThreadStacks;
+
 use crate::settings::{Detection, EventDeadline, Network, Recovery, Settings};
 
 /// Installs the panic hook and the recovery thread of the process. Answers where its incidents are kept.
@@ -41,6 +43,12 @@ pub fn install(settings: &Settings) -> Result<RingSink, InstallError> {
             lanes = lanes.threads(server.lane_threads as usize);
         }
         builder = builder.lanes(lanes);
+    }
+    if detection.stall_stacks {
+        match ThreadStacks::new() {
+            Ok(stacks) => builder = builder.stacks(stacks),
+            Err(unsupported) => info!("stalls are recorded without the stack of their thread: {unsupported}"),
+        }
     }
     builder
         .policy(policy)

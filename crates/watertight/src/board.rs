@@ -40,6 +40,8 @@ pub(crate) struct Slot {
     /// The scope that the turn began with.
     outermost: Line,
     thread: Mutex<String>,
+    /// What its stack can be taken by; 0 for not at all.
+    enrolled: AtomicU64,
 }
 
 /// An entry as it stands on the board.
@@ -120,6 +122,7 @@ impl Slot {
             current: Line::new(),
             outermost: Line::new(),
             thread: Mutex::new(String::new()),
+            enrolled: AtomicU64::new(0),
         }
     }
 
@@ -170,9 +173,20 @@ impl Slot {
         self.thread.lock().clone()
     }
 
+    /// Notes what the stack of its thread can be taken by.
+    pub(crate) fn enrol(&self, thread: u64) {
+        self.enrolled.store(thread, Ordering::Release);
+    }
+
+    /// What the stack of its thread can be taken by; 0 for not at all.
+    pub(crate) fn enrolled(&self) -> u64 {
+        self.enrolled.load(Ordering::Acquire)
+    }
+
     /// Gives it back.
     pub(crate) fn release(&self) {
         self.write(Entry::IDLE, true);
+        self.enrol(0);
         self.lane.store(false, Ordering::Relaxed);
         self.taken.store(false, Ordering::Release);
     }

@@ -24,6 +24,7 @@ use crate::quarantine::{Quarantine, QuarantineSettings};
 use crate::recovery;
 use crate::settings::{PreviousHook, Settings};
 use crate::sink::{Sink, TracingSink};
+use crate::stacks::{self, Stacks};
 use crate::store::Store;
 use crate::watchdog;
 
@@ -37,6 +38,7 @@ pub struct Builder {
     breakers: BreakerSettings,
     conduct: ConductSettings,
     store: Option<Box<dyn Store>>,
+    stacks: Option<Box<dyn Stacks>>,
 }
 
 impl Builder {
@@ -50,6 +52,7 @@ impl Builder {
             breakers: BreakerSettings::default(),
             conduct: ConductSettings::default(),
             store: None,
+            stacks: None,
         }
     }
 }
@@ -160,6 +163,12 @@ impl Builder {
         self
     }
 
+    /// What takes the stack of a thread when a stall is reported: the stall and its incident have it then. Default: nothing.
+    pub fn stacks(mut self, stacks: impl Stacks) -> Self {
+        self.stacks = Some(Box::new(stacks));
+        self
+    }
+
     /// How many pieces of [`blocking`](crate::blocking) work run at once. 1 to 4,096, default 32.
     pub fn blocking_threads(mut self, threads: usize) -> Self {
         self.settings.blocking_threads = threads;
@@ -193,7 +202,7 @@ impl Builder {
     /// When it is installed already, a setting is out of its bounds, or the thread does not start. The
     /// process is then as it was.
     pub fn install(self) -> Result<Watertight, InstallError> {
-        let Self { settings, policy, mut sinks, quarantine, breakers, conduct, store } = self;
+        let Self { settings, policy, mut sinks, quarantine, breakers, conduct, store, stacks } = self;
         settings.check()?;
         quarantine.check()?;
         breakers.check()?;
@@ -226,6 +235,9 @@ impl Builder {
             && let Some(entries) = quietly(|| store.quarantine())
         {
             inner.quarantine.restore(entries, Moment::now());
+        }
+        if let Some(stacks) = stacks {
+            stacks::set(stacks);
         }
         if let Some(settings) = inner.settings.lanes {
             lanes::start(settings).map_err(InstallError::Thread)?;

@@ -109,7 +109,7 @@ pub struct Incident {
     pub outcome: Outcome,
     /// The name of the thread.
     pub thread: Option<String>,
-    /// The backtrace of the first panic at this location, with names, cut at 16 KiB.
+    /// The backtrace of the first panic at this location, or where a stalling thread was, with names, cut at 16 KiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backtrace: Option<Arc<str>>,
     /// What the policy decided.

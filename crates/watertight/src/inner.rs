@@ -16,6 +16,7 @@ use crate::quarantine::Quarantine;
 use crate::seal::{Notice, SealMode};
 use crate::settings::Settings;
 use crate::sink::Sink;
+use crate::stacks::Stack;
 use crate::store::Store;
 use crate::watchdog::Stall;
 
@@ -44,8 +45,8 @@ pub(crate) enum Command {
         mode: SealMode,
         done: oneshot::Sender<()>,
     },
-    /// Tells the sinks of a thread that does not come back to its executor.
-    Stalling(Stall),
+    /// Tells the sinks of a thread that does not come back to its executor, and where it is.
+    Stalling(Stall, Option<Arc<Stack>>),
     /// Tells them that it has.
     StallEnded(Stall),
 }

@@ -68,6 +68,7 @@ mod scope;
 mod seal;
 mod settings;
 mod sink;
+mod stacks;
 mod state;
 mod store;
 mod strand;
@@ -99,6 +100,7 @@ pub use settings::PreviousHook;
 #[cfg(feature = "test")]
 pub use sink::CaptureSink;
 pub use sink::{BroadcastSink, Event, RingSink, Sink, TracingSink};
+pub use stacks::{NameFrames, Stacks};
 pub use state::State;
 pub use store::{MemoryStore, Store};
 pub use strand::{Job, Strand, StrandLimits};

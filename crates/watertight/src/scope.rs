@@ -18,6 +18,7 @@ use crate::conduct::Misbehaviour;
 use crate::fault::{Outcome, Report};
 use crate::guard::{Caught, Guarded, NoResponder};
 use crate::lanes::lanes;
+use crate::stacks;
 
 /// Says for whom code works. Cheap to clone; entering it costs two moves of a pointer.
 #[derive(Clone)]
@@ -76,6 +77,9 @@ impl ThreadState {
     #[cold]
     fn find_place(&self) -> Option<&'static Slot> {
         let slot = Board::global().claim();
+        if let Some(slot) = slot {
+            slot.enrol(stacks::enrol());
+        }
         self.place.set(slot.map_or(Place::Unwatched, Place::At));
         slot
     }

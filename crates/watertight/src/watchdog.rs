@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 use crate::activity::Activity;
 use crate::board::{Board, Entry, Look, Slot};
 use crate::compartment::Compartment;
-use crate::fault::{Attribution, Fault, Report};
+use crate::fault::{Attribution, Fault, Frames, Report};
 use crate::guard::quietly;
 use crate::hook;
 use crate::inner::{Command, Inner};
 use crate::lanes::lanes;
 use crate::registry::Registry;
 use crate::runtimes;
+use crate::stacks::{self, Stack};
 
 /// Time between two looks: a blocked thread freezes others for about two of them.
 const LOOK: Duration = Duration::from_millis(10);
@@ -24,6 +25,9 @@ const LOOK: Duration = Duration::from_millis(10);
 const LATE: Duration = Duration::from_millis(500);
 /// From when on a thread is overdue: it may hold the runtime's driver, or a lane.
 const OVERDUE: Duration = Duration::from_millis(10);
+
+/// How much of a look may pass before no more stacks are taken.
+const STACKS: Duration = Duration::from_millis(10);
 
 /// Starts the watchdog. It ends with the process.
 pub(crate) fn start(inner: Arc<Inner>) -> std::io::Result<()> {
@@ -53,6 +57,7 @@ struct Turn {
 /// A turn that has been reported.
 struct Told {
     stall: Stall,
+    stack: Option<Arc<Stack>>,
     entry: Entry,
     as_fault: bool,
 }
@@ -71,7 +76,8 @@ pub struct Stall {
     pub lane: bool,
     /// For how long, to within two looks of the watchdog (20 ms).
     pub held: Duration,
-    /// Where that thread is, where the platform can tell.
+    /// Where that thread was when it was found to stall, if that could be [taken](crate::Builder::stacks). Not yet there
+    /// while its frames are being named.
     pub stack: Option<Arc<str>>,
 }
 
@@ -132,7 +138,8 @@ impl Watchdog {
     fn show_stalls(&self) {
         let stalling = self.turns.iter().filter_map(|turn| {
             let (told, since) = (turn.told.as_ref()?, turn.since?);
-            Some(Stall { held: since.elapsed(), ..told.stall.clone() })
+            let stack = told.stack.as_ref().and_then(|stack| stack.known());
+            Some(Stall { held: since.elapsed(), stack, ..told.stall.clone() })
         });
         let stalling: Vec<_> = stalling.collect();
         let mut shown = self.inner.stalls.lock();
@@ -148,21 +155,21 @@ impl Turn {
         let settings = &inner.settings;
         let entry = self.holder(look, now, held);
         if self.told.is_none() && held >= settings.stall_warn.min(settings.stall_limit) {
-            let stall = Stall::of(slot, entry, held);
-            let _ = inner.commands.send(Command::Stalling(stall.clone()));
-            self.told = Some(Told { stall, entry, as_fault: false });
+            let (stall, stack) = (Stall::of(slot, entry, held), stack_of(slot, look, now));
+            let _ = inner.commands.send(Command::Stalling(stall.clone(), stack.clone()));
+            self.told = Some(Told { stall, stack, entry, as_fault: false });
         }
         if let Some(told) = &mut self.told
             && !told.as_fault
             && held >= settings.stall_limit
         {
             told.as_fault = true;
-            let stall = if told.entry == entry {
-                Stall { held, ..told.stall.clone() }
+            let (stall, stack) = if told.entry == entry {
+                (Stall { held, ..told.stall.clone() }, told.stack.clone())
             } else {
-                Stall::of(slot, entry, held)
+                (Stall::of(slot, entry, held), stack_of(slot, look, now))
             };
-            inner.submit(Box::new(stall.report()));
+            inner.submit(Box::new(stall.report(stack)));
         }
     }
 
@@ -184,6 +191,16 @@ impl Turn {
             let _ = inner.commands.send(Command::StallEnded(ended));
         }
     }
+}
+
+/// The stack of the slot's thread, if it is still in the scope that it was seen in: else it is the stack of something else.
+fn stack_of(slot: &Slot, look: Look, now: Instant) -> Option<Arc<Stack>> {
+    // Many may stall at once, and stacks that do not come cost time which the nudge needs.
+    if now.elapsed() > STACKS {
+        return None;
+    }
+    let stack = stacks::capture(slot.enrolled())?;
+    (slot.read() == Some(look)).then_some(stack)
 }
 
 impl Stall {
@@ -210,13 +227,14 @@ impl Stall {
         self.activity.as_ref().map(ToString::to_string).unwrap_or_default()
     }
 
-    fn report(self) -> Report {
+    fn report(self, stack: Option<Arc<Stack>>) -> Report {
         let Self { compartment, activity, thread, lane: _, held, stack: _ } = self;
         let message = format!("has held the thread {thread} for {} ms, and still does", held.as_millis());
         // Whoever left the registry has nothing left to be sealed.
         let attribution = if compartment.is_some() { Attribution::Exact } else { Attribution::Unattributed };
         let mut report = Report::new(Fault::Stall, attribution, compartment, activity, message);
         report.origin.thread = Some(thread);
+        report.origin.frames = stack.map(Frames::Stall);
         report
     }
 }

@@ -99,6 +99,8 @@ section! {
         stall_warn_ms: u64 = 250, Kind::milliseconds(20, 60 * MINUTE_MS);
         /// Time after which the socket of a handler that blocks its thread is disconnected.
         stall_limit_ms: u64 = 2 * SECOND_MS, Kind::milliseconds(20, 60 * MINUTE_MS);
+        /// Whether a stall is recorded with the stack of its thread, where the platform allows.
+        stall_stacks: bool = true, Kind::Switch;
         /// How many messages one client may send each second; more are answered with an error and scored. 0 is any number.
         messages_per_second: u32 = 5_000, Kind::count(0, 1_000_000);
         /// How many messages one client may send at once.

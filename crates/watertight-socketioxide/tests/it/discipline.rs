@@ -241,7 +241,7 @@ fn maybe(io: &SocketIo<LocalAdapter>, ns: &'static str) {
             match what {
                 Maybe::Crash(true) => panic_now("a handler at its first poll"),
                 Maybe::Crash(false) => {}
-                Maybe::Hang(_) => std::future::pending().await,
+                Maybe::Hang(Hang::Hang) => std::future::pending().await,
             }
             ack.send("worked").ok();
         });
@@ -252,7 +252,13 @@ fn maybe(io: &SocketIo<LocalAdapter>, ns: &'static str) {
 #[serde(untagged)]
 enum Maybe {
     Crash(bool),
-    Hang(String),
+    Hang(Hang),
+}
+
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Hang {
+    Hang,
 }
 
 /// What the breaker of `maybe` in a namespace says.

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::stacks::Stack;
+
 /// Both taking a backtrace and naming its frames hold one lock of the standard library, the latter for
 /// milliseconds. Whoever takes this gate first keeps the hook from ever waiting for that.
 static GATE: Mutex<()> = Mutex::new(());
@@ -15,21 +17,31 @@ const MAX_FRAMES: usize = 24;
 
 /// Frame addresses, not yet named.
 #[derive(Debug)]
-pub(crate) struct Frames(std::backtrace::Backtrace);
+pub(crate) enum Frames {
+    /// Of a panic, from the hook inwards.
+    Panic(std::backtrace::Backtrace),
+    /// Of a thread that blocks.
+    Stall(Arc<Stack>),
+}
 
 impl Frames {
     /// Takes the frames, or `None` at once when somebody else is at it. For the panic hook.
     pub(crate) fn try_capture() -> Option<Self> {
         let _gate = GATE.try_lock()?;
-        Some(Self(std::backtrace::Backtrace::force_capture()))
+        Some(Self::Panic(std::backtrace::Backtrace::force_capture()))
     }
 
     /// Names the frames: slow, never in the hook.
-    pub(crate) fn symbolise(&self) -> Arc<str> {
-        let _gate = GATE.lock();
-        let mut text = from_the_panic_on(&self.0.to_string());
-        super::truncated(&mut text, MAX_LEN);
-        text.into()
+    pub(crate) fn symbolise(&self) -> Option<Arc<str>> {
+        match self {
+            Self::Panic(backtrace) => {
+                let _gate = GATE.lock();
+                let mut text = from_the_panic_on(&backtrace.to_string());
+                super::truncated(&mut text, MAX_LEN);
+                Some(text.into())
+            }
+            Self::Stall(stack) => stack.named(),
+        }
     }
 }
 

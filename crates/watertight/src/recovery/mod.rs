@@ -96,6 +96,8 @@ impl Recovery {
 
     async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
         let inner = Arc::clone(&self.inner);
+        let (stalls, told) = mpsc::unbounded_channel();
+        tokio::spawn(tell_stalls(Arc::clone(&inner), told));
         let mut sweep = tokio::time::interval(inner.settings.sweep_interval);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut listen = tokio::time::interval(deaf::LOOK);
@@ -111,8 +113,10 @@ impl Recovery {
                     Some(Command::Seal { compartment, notice, mode, done }) => {
                         quietly(|| self.seal_as_asked(compartment, notice, mode, done));
                     }
-                    Some(Command::Stalling(stall)) => self.tell_sinks(&Event::Stalling(&stall)),
-                    Some(Command::StallEnded(stall)) => self.tell_sinks(&Event::StallEnded(&stall)),
+                    Some(stall @ (Command::Stalling(..) | Command::StallEnded(_))) => {
+                        // Its receiver lives as long as this.
+                        let _ = stalls.send(stall);
+                    }
                     None => return,
                 },
                 _ = listen.tick() => {
@@ -450,8 +454,25 @@ fn offender(compartment: &Compartment) -> Offender {
     Offender { id: compartment.id(), identity: compartment.identity(), peer: compartment.peer() }
 }
 
+/// Tells the sinks of stalls, in their order: where a thread is takes a while to name, and nobody else waits for that.
+async fn tell_stalls(inner: Arc<Inner>, mut told: mpsc::UnboundedReceiver<Command>) {
+    while let Some(command) = told.recv().await {
+        match command {
+            Command::Stalling(mut stall, stack) => {
+                if let Some(stack) = stack {
+                    let named = tokio::task::spawn_blocking(move || stack.named()).await;
+                    stall.stack = named.ok().flatten();
+                }
+                inner.each_sink(|sink| sink.event(&Event::Stalling(&stall)));
+            }
+            Command::StallEnded(stall) => inner.each_sink(|sink| sink.event(&Event::StallEnded(&stall))),
+            Command::Seal { .. } => {}
+        }
+    }
+}
+
 /// Names the frames away from the thread that seals: the first time in a process this can take a while.
 async fn symbolise(frames: Option<Frames>) -> Option<Arc<str>> {
     let frames = frames?;
-    tokio::task::spawn_blocking(move || frames.symbolise()).await.ok()
+    tokio::task::spawn_blocking(move || frames.symbolise()).await.ok().flatten()
 }
