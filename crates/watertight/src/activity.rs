@@ -13,6 +13,9 @@ use serde::Serialize;
 /// when all are used, a further one has no number and a stall in it is reported without its name.
 const MAX_KNOWN: usize = 16 * 1024;
 
+/// When looking for those that nobody uses has found less than so many, the next look is so many later.
+const SPARINGLY: usize = MAX_KNOWN / 16;
+
 static KNOWN: LazyLock<RwLock<Known>> = LazyLock::new(RwLock::default);
 
 /// The activities that exist, each once.
@@ -21,8 +24,8 @@ struct Known {
     all: HashSet<Arc<Parts>>,
     by_number: HashMap<u32, Arc<Parts>>,
     last: u32,
-    /// How many came since it was full and those that nobody uses were forgotten.
-    since_full: usize,
+    /// For how many more nobody looks for those that nobody uses: it was in vain the last time.
+    wait: usize,
 }
 
 /// The kind of work an [`Activity`] stands for.
@@ -133,13 +136,16 @@ impl Known {
         if let Some(known) = self.all.get(&parts) {
             return Arc::clone(known);
         }
-        self.since_full = self.since_full.saturating_add(1);
-        // Looking for those takes time, in which everybody waits.
-        if self.all.len() >= MAX_KNOWN && self.since_full >= MAX_KNOWN / 16 {
-            self.since_full = 0;
+        if self.all.len() >= MAX_KNOWN && self.wait > 0 {
+            self.wait -= 1;
+        } else if self.all.len() >= MAX_KNOWN {
             self.by_number.retain(|_, known| Arc::strong_count(known) > 2);
             let Self { all, by_number, .. } = self;
             all.retain(|known| by_number.contains_key(&known.number));
+            // Looking takes time, in which everybody waits.
+            if all.len() > MAX_KNOWN - SPARINGLY {
+                self.wait = SPARINGLY;
+            }
         }
         if self.all.len() >= MAX_KNOWN || self.last == u32::MAX {
             return Arc::new(parts);
@@ -228,7 +234,8 @@ mod tests {
         let used: Vec<_> = (0..MAX_KNOWN).map(|n| known.add(parts(n))).collect();
         assert_eq!(known.add(parts(4 * MAX_KNOWN)).number, 0, "all are in use");
         drop(used);
-        assert_ne!(known.add(parts(4 * MAX_KNOWN)).number, 0);
+        let numbers = (0..=SPARINGLY).map(|n| known.add(parts(5 * MAX_KNOWN + n)).number);
+        assert_ne!(numbers.last(), Some(0), "it is looked again after a while");
     }
 
     #[test]
