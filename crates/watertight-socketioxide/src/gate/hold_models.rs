@@ -43,7 +43,10 @@ impl Socket {
         let passed = if self.known.load(Ordering::Acquire) {
             self.hold.pass(number, &Handler::Named)
         } else {
-            self.hold.unknown(number, name).map(|(_, number)| number)
+            match self.hold.unknown(number, name) {
+                Outcome::Known(_, number) => Some(number),
+                Outcome::Held | Outcome::Unknown => None,
+            }
         };
         if let Some(number) = passed {
             self.dispatch(number);

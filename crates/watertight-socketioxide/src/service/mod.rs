@@ -1,6 +1,6 @@
 //! The service that answers Engine.IO requests: socketioxide's, with every session in its compartment.
 //!
-//! - A request that opens a session opens its compartment and carries the [`Lease`](watertight::Lease) in its extensions, so it
+//! - A request that opens a session opens its compartment and carries the [`Lease`] in its extensions, so it
 //!   lives as long as the engine keeps the session.
 //! - A request of a session that polls runs in the compartment's scope. A panic of the engine's own code there
 //!   costs that request and that session, not the TCP connection, which a reverse proxy may share.
