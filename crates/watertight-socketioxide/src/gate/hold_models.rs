@@ -5,7 +5,7 @@ use loom::sync::Arc;
 use loom::sync::atomic::AtomicBool;
 use loom::thread::{self, JoinHandle};
 
-use super::hold::{Hold, Phase, Size};
+use super::hold::{Hold, Outcome, Phase, Size};
 use crate::sync::{AtomicU8, Ordering};
 
 /// The number of an event; all are called `x`.
