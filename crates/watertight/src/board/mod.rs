@@ -128,6 +128,11 @@ impl Board {
         self.header[header::CLOCK].store(u64::try_from(since).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
+    /// Whether it outlives the process.
+    pub(crate) fn is_recorded(&self) -> bool {
+        self.recorder.is_some()
+    }
+
     /// Notes that the runtimes answer.
     pub(crate) fn answered(&self) {
         self.header[header::ANSWERS].fetch_add(1, Ordering::Relaxed);

@@ -137,7 +137,7 @@ impl Recovery {
                     // Looking reads, and a reader that has read its share would see nothing more.
                     tokio::task::unconstrained(async { quietly(|| self.listen()) }).await;
                 }
-                _ = probe.tick() => {
+                _ = probe.tick(), if Board::global().is_recorded() => {
                     if quietly(|| probes.are_answered()).unwrap_or(false) {
                         Board::global().answered();
                     }
