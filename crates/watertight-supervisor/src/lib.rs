@@ -42,6 +42,7 @@
 
 mod black_box;
 mod death;
+mod machine;
 mod observer;
 mod outcome;
 mod restart;

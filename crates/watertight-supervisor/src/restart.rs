@@ -129,7 +129,7 @@ impl Restarts {
         Self { policy, chance, deaths: 0, recent: VecDeque::new(), exceeded: false }
     }
 
-    /// A worker has died at `now`, `uptime` after its start; `was_ready` says whether it had ever served.
+    /// A worker has died at `now`. It had served for `uptime` since it was ready, or `was_ready` is false and it never was.
     ///
     /// `now` is any clock that does not go back.
     pub fn died(&mut self, now: Duration, uptime: Duration, was_ready: bool) -> Next {

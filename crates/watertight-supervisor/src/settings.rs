@@ -23,6 +23,7 @@ pub struct SupervisorSettings {
     pub(crate) backlog: u32,
     pub(crate) restart: RestartPolicy,
     pub(crate) ready_timeout: Duration,
+    pub(crate) ready_after: Option<Duration>,
     pub(crate) drain_timeout: Duration,
     pub(crate) wedge_limit: Duration,
 }
@@ -62,6 +63,7 @@ impl SupervisorSettings {
             backlog: Self::BACKLOG,
             restart: RestartPolicy::default(),
             ready_timeout: Self::READY_TIMEOUT,
+            ready_after: None,
             drain_timeout: Self::DRAIN_TIMEOUT,
             wedge_limit: Self::WEDGE_LIMIT,
         }
@@ -108,6 +110,16 @@ impl SupervisorSettings {
     #[must_use]
     pub fn ready_timeout(mut self, limit: Duration) -> Self {
         self.ready_timeout = at_least_a_little(limit);
+        self
+    }
+
+    /// For a worker that knows nothing of the parent, such as any program that takes `LISTEN_FDS`: it is taken for ready when it
+    /// has lived this long. Default: a worker has to say that it is ready.
+    ///
+    /// Such a worker does not notice the death of the parent either.
+    #[must_use]
+    pub fn ready_after(mut self, uptime: Duration) -> Self {
+        self.ready_after = Some(uptime);
         self
     }
 
