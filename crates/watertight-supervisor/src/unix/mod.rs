@@ -1,0 +1,16 @@
+//! The supervisor on Unix: sockets are handed down, signals are caught, a channel connects parent and worker.
+
+mod callbacks;
+mod channel;
+mod clock;
+mod greeting;
+mod listen;
+mod notify;
+mod oom;
+mod signals;
+mod spawn;
+mod supervisor;
+mod worker;
+
+pub use supervisor::Supervisor;
+pub use worker::Supervised;
