@@ -61,7 +61,7 @@ pub use outcome::{
 pub use restart::{Exceeded, Next, RestartPolicy, Restarts};
 pub use settings::SupervisorSettings;
 #[cfg(unix)]
-pub use unix::{Supervised, Supervisor};
+pub use unix::{Recording, Supervised, Supervisor};
 
 /// Why a worker cannot be one.
 #[derive(Debug, thiserror::Error)]

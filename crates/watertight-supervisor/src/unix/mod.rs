@@ -7,10 +7,12 @@ mod greeting;
 mod listen;
 mod notify;
 mod oom;
+mod recording;
 mod signals;
 mod spawn;
 mod supervisor;
 mod worker;
 
+pub use recording::Recording;
 pub use supervisor::Supervisor;
 pub use worker::Supervised;
