@@ -126,13 +126,11 @@ fn a_later_worker_that_is_never_ready_is_tried_again() {
     trial.plan("exit 3");
     kill(pid, Signal::KILL);
     for generation in 2..=4 {
-        let died = trial.wait_for(&format!("Died(WorkerDeath {{ pid: {}", ""));
-        _ = died;
         trial.wait_for(&format!("Restarting {{ generation: {generation}"));
     }
     trial.plan("");
     trial.wait_for("Ready");
-    assert!(trial.worker().1 > 4);
+    assert!(trial.worker().1 >= 4);
 }
 
 #[test]
@@ -140,8 +138,9 @@ fn a_worker_may_say_anything_and_as_much_as_it_likes() {
     let mut trial = setup("drain=100", "garbage").start();
     let first = trial.wait_for("Garbage");
     assert!(first.contains("x01garbage 0"), "{first}");
-    trial.wait_for("Ready");
-    trial.wait_for("flooding");
+    // Both say so at once, in either order.
+    trial.wait_for_any(&["Ready", "flooding"]);
+    trial.wait_for_any(&["Ready", "flooding"]);
     trial.signal(Signal::TERM);
     assert_eq!(trial.exit().code(), Some(0), "it does not know SIGTERM, and is ended by it");
     let garbage = trial.everything_until_the_end().iter().filter(|line| line.starts_with("Garbage")).count();
