@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Exceeded, RestartPolicy};
+use crate::{Ending, Exceeded, RestartPolicy};
 
 const MS: Duration = Duration::from_millis(1);
 const SIGTERM: i32 = 15;
