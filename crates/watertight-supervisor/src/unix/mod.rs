@@ -10,6 +10,7 @@ mod oom;
 mod signals;
 mod spawn;
 mod supervisor;
+mod terminal;
 mod worker;
 
 pub use supervisor::Supervisor;

@@ -92,6 +92,28 @@ fn whoever_loses_its_parent_is_reaped() {
     trial.wait_for("Ready");
 }
 
+/// `script` gives it a terminal, and takes that away when it is killed.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_closed_window_ends_the_service() {
+    if !Command::new("script").arg("--version").output().is_ok_and(|it| it.status.success()) {
+        eprintln!("this machine has no `script`");
+        return;
+    }
+    let output = std::env::temp_dir().join(format!("watertight-window-{}", std::process::id()));
+    let mut command = Command::new("script");
+    let program = env!("CARGO_BIN_EXE_watertight-test-worker");
+    // What it writes does not go to the terminal: this test wants to read it afterwards, too.
+    command.args(["-q", "-c", &format!("exec {program} > {}", output.display()), "/dev/null"]);
+    let trial = Setup::new(command, "").start();
+    let said = |what: &str| std::fs::read_to_string(&output).is_ok_and(|said| said.contains(what));
+    poll_until("the first worker is ready", || said("Ready {"));
+    trial.signal(Signal::KILL);
+    poll_until("the supervisor ends", || said("outcome: Stopped"));
+    assert!(said("Stopping { signal: 1 }"));
+    _ = std::fs::remove_file(output);
+}
+
 /// Only root may make a process 1.
 #[cfg(target_os = "linux")]
 #[test]
