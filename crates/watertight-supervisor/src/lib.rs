@@ -42,6 +42,10 @@
 
 mod black_box;
 mod death;
+#[cfg(any(not(unix), test))]
+#[cfg_attr(unix, expect(dead_code, unreachable_pub, reason = "compiled here for its tests"))]
+mod elsewhere;
+#[cfg_attr(not(unix), allow(dead_code, reason = "signals and messages come on Unix only"))]
 mod machine;
 mod observer;
 mod outcome;
@@ -54,6 +58,8 @@ mod unix;
 pub use black_box::Descriptors;
 pub use black_box::{BlackBox, NoBlackBox};
 pub use death::{Ending, Told, WorkerDeath};
+#[cfg(not(unix))]
+pub use elsewhere::{Supervised, Supervisor};
 pub use observer::{Happening, Observer, TracingObserver};
 pub use outcome::{
     EXIT_CONFIGURATION, EXIT_INTENSITY, EXIT_NOT_READY, EXIT_ORPHANED, EXIT_OS, Outcome, SuperviseError,

@@ -164,3 +164,144 @@ impl Restarts {
         longest.mul_f64(self.chance.f64())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn restarts(policy: RestartPolicy) -> Restarts {
+        Restarts::new(policy, fastrand::Rng::with_seed(7))
+    }
+
+    /// No limit of intensity.
+    fn patient() -> RestartPolicy {
+        RestartPolicy::default().backoff(100 * MS, 1000 * MS).intensity(1000, 1000 * MS)
+    }
+
+    fn delay(next: Next) -> Duration {
+        match next {
+            Next::After(delay) | Next::ExceededAfter(delay) => delay,
+            Next::GiveUp => panic!("it gives up"),
+        }
+    }
+
+    #[test]
+    fn the_first_restart_is_at_once_and_the_later_ones_wait_ever_longer() {
+        let mut longest = [Duration::ZERO; 8];
+        for seed in 0..500 {
+            let mut restarts = Restarts::new(patient(), fastrand::Rng::with_seed(seed));
+            for longest in &mut longest {
+                *longest = delay(restarts.died(Duration::ZERO, MS, true)).max(*longest);
+            }
+        }
+        assert_eq!(longest[0], Duration::ZERO);
+        for (longest, bound) in longest[1..].iter().zip([100, 200, 400, 800, 1000, 1000, 1000]) {
+            let bound = bound * MS;
+            assert!(*longest <= bound && *longest > bound * 9 / 10, "{longest:?} of {bound:?}");
+        }
+    }
+
+    #[test]
+    fn the_jitter_is_full() {
+        let mut waits: Vec<_> = (0..1000)
+            .map(|seed| {
+                let mut restarts = Restarts::new(patient(), fastrand::Rng::with_seed(seed));
+                restarts.died(Duration::ZERO, MS, true);
+                delay(restarts.died(Duration::ZERO, MS, true))
+            })
+            .collect();
+        waits.sort();
+        for (place, expected) in [(100, 10), (500, 50), (900, 90)] {
+            let difference = waits[place].abs_diff(expected * MS);
+            assert!(difference < 10 * MS, "{place}: {:?}", waits[place]);
+        }
+    }
+
+    #[test]
+    fn who_has_served_long_enough_dies_for_the_first_time() {
+        let mut restarts = restarts(patient().reset_after(5000 * MS));
+        restarts.died(Duration::ZERO, MS, true);
+        assert_ne!(restarts.died(2 * MS, 4999 * MS, true), Next::After(Duration::ZERO));
+        assert_eq!(restarts.died(3 * MS, 5000 * MS, true), Next::After(Duration::ZERO));
+        // One that was never ready has not served, however long it took.
+        assert_ne!(restarts.died(4 * MS, 5000 * MS, false), Next::After(Duration::ZERO));
+    }
+
+    #[test]
+    fn intensity_is_what_otp_means_by_it() {
+        // OTP's default: one restart in five seconds is allowed, the second is too many.
+        let policy = RestartPolicy::default().intensity(1, 5000 * MS).when_exceeded(Exceeded::Exit);
+        let mut twice = restarts(policy.clone());
+        assert_eq!(twice.died(Duration::ZERO, MS, true), Next::After(Duration::ZERO));
+        assert_eq!(twice.died(5000 * MS, MS, true), Next::GiveUp);
+        let mut seldom = restarts(policy.clone());
+        for death in 0..10 {
+            assert_ne!(seldom.died(death * 5001 * MS, MS, true), Next::GiveUp);
+        }
+        // None is allowed: the first is too many.
+        let mut never = restarts(policy.intensity(0, 5000 * MS));
+        assert_eq!(never.died(Duration::ZERO, MS, true), Next::GiveUp);
+    }
+
+    #[test]
+    fn too_many_deaths_wait_for_the_cap_until_one_has_served_long_enough() {
+        let policy = patient().intensity(2, 100 * MS).reset_after(5000 * MS);
+        let mut restarts = restarts(policy);
+        for _ in 0..2 {
+            assert!(matches!(restarts.died(Duration::ZERO, MS, true), Next::After(_)));
+        }
+        // Even when the waiting alone keeps the deaths apart.
+        for death in 0..5 {
+            assert_eq!(restarts.died(death * 1000 * MS, MS, true), Next::ExceededAfter(1000 * MS));
+        }
+        assert_eq!(restarts.died(9000 * MS, 5000 * MS, true), Next::After(Duration::ZERO));
+    }
+
+    proptest! {
+        /// Whatever happens when: no wait is above the cap, no more restarts than allowed are called few within any period, and
+        /// nothing overflows or grows.
+        #[test]
+        fn no_history_breaks_the_policy(
+            (base, cap, allowed, period) in (0_u64..1000, 0_u64..100_000, 0_u32..20, 0_u64..10_000),
+            deaths in proptest::collection::vec((0_u64..5000, 0_u64..200_000, any::<bool>()), 0..200),
+        ) {
+            let policy = RestartPolicy::default()
+                .backoff(Duration::from_millis(base), Duration::from_millis(cap))
+                .intensity(allowed, Duration::from_millis(period));
+            let cap = Duration::from_millis(cap.max(base));
+            let mut restarts = restarts(policy.clone());
+            let (mut now, mut calm) = (Duration::ZERO, Vec::new());
+            for (passed, uptime, was_ready) in deaths {
+                now += Duration::from_millis(passed);
+                let uptime = Duration::from_millis(uptime);
+                if was_ready && uptime >= policy.reset_after {
+                    calm.clear();
+                }
+                match restarts.died(now, uptime, was_ready) {
+                    Next::After(delay) => {
+                        prop_assert!(delay <= cap);
+                        calm.push(now);
+                        let within = calm.iter().filter(|then| now - **then <= policy.period).count();
+                        prop_assert!(within <= usize::try_from(allowed).unwrap());
+                    }
+                    Next::ExceededAfter(delay) => prop_assert_eq!(delay, cap),
+                    Next::GiveUp => prop_assert!(false, "it was told to wait"),
+                }
+                prop_assert!(restarts.recent.len() <= usize::try_from(allowed).unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_life_does_not_overflow() {
+        let mut restarts = restarts(RestartPolicy::default().backoff(Duration::MAX, Duration::MAX));
+        restarts.deaths = u32::MAX - 1;
+        for _ in 0..3 {
+            restarts.died(Duration::MAX, Duration::ZERO, false);
+        }
+    }
+}

@@ -3,14 +3,17 @@
 //! There are at most two workers: the *current* one, which serves or is about to, and beside it either an *incoming* one, which
 //! is to take over as soon as it is ready, or an *outgoing* one, which drains.
 
+mod endings;
+mod events;
 #[cfg(test)]
 mod tests;
 mod worker;
 
 use std::time::Duration;
 
+pub(crate) use self::events::{Action, Event, Message, Signal};
 use self::worker::Worker;
-use crate::{Ending, Happening, Next, Outcome, Restarts, SupervisorSettings, Told, WorkerDeath};
+use crate::{Happening, Outcome, Restarts, SupervisorSettings, Told, WorkerDeath};
 
 /// How much longer than its drain timeout a worker may take until it is killed: to flush its logs and to leave.
 pub(crate) const DRAIN_MARGIN: Duration = Duration::from_secs(2);
@@ -20,96 +23,6 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 const LOOKS_WITHIN_LIMIT: u32 = 5;
 /// The longest time between two such looks.
 const LONGEST_LOOK: Duration = Duration::from_secs(1);
-
-/// Something has happened to the parent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Event {
-    /// Nothing, but time goes on.
-    Time,
-    /// The machine was asleep: what looks silent may not be.
-    Suspended,
-    /// What [`Action::Start`] came to.
-    Started {
-        generation: u64,
-        pid: u32,
-    },
-    CannotStart {
-        generation: u64,
-        error: String,
-    },
-    /// A worker has said something.
-    Said {
-        generation: u64,
-        message: Message,
-    },
-    /// A worker's process has ended.
-    Ended {
-        generation: u64,
-        ending: Ending,
-        oom_killed: Option<bool>,
-    },
-    /// What [`Action::Look`] came to.
-    Answered {
-        generation: u64,
-        ago: Option<Duration>,
-    },
-    /// Signals to the parent.
-    Stop {
-        signal: i32,
-    },
-    Reload,
-    Forward {
-        signal: i32,
-    },
-}
-
-/// What a worker can say.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Message {
-    Ready,
-    Stopping,
-    Garbage(String),
-}
-
-/// What the parent is to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Action {
-    /// To be answered with [`Event::Started`] or [`Event::CannotStart`].
-    Start {
-        generation: u64,
-        after_death: bool,
-    },
-    Signal {
-        generation: u64,
-        signal: Signal,
-    },
-    /// Tell the black box, before anything is started.
-    Died(WorkerDeath),
-    /// Tell the black box, before anyone is aborted.
-    Wedged {
-        generation: u64,
-        pid: u32,
-        silent: Duration,
-    },
-    /// Tell this worker that the one before it has died.
-    AfterDeath {
-        generation: u64,
-    },
-    /// To be answered with [`Event::Answered`].
-    Look {
-        generation: u64,
-    },
-    Tell(Happening),
-    Finish(Outcome),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Signal {
-    Terminate,
-    Abort,
-    Kill,
-    Other(i32),
-}
 
 /// That the parent is to end.
 #[derive(Debug, Default)]
@@ -369,114 +282,6 @@ impl Machine {
         true
     }
 
-    fn cannot_start(&mut self, now: Duration, generation: u64, error: String, out: &mut Vec<Action>) {
-        out.push(Action::Tell(Happening::CannotStart { generation, error }));
-        if self.incoming.take_if(|worker| worker.generation == generation).is_some() {
-            self.takeover_failed(generation, out);
-            self.settle(now, out);
-        } else if self.current.take_if(|worker| worker.generation == generation).is_some() {
-            if self.ever_ready {
-                self.replace(now, Duration::ZERO, false, false, out);
-            } else {
-                self.end.get_or_insert_default().outcome = Some(Outcome::CannotStart);
-            }
-        }
-        self.finish(out);
-    }
-
-    fn takeover_failed(&self, new: u64, out: &mut Vec<Action>) {
-        if let Some(old) = &self.current {
-            out.push(Action::Tell(Happening::TakeoverFailed { old: old.generation, new }));
-        }
-    }
-
-    fn ended(
-        &mut self,
-        now: Duration,
-        generation: u64,
-        ending: Ending,
-        oom_killed: Option<bool>,
-        out: &mut Vec<Action>,
-    ) {
-        let is_it = |worker: &mut Worker| worker.generation == generation;
-        let (outgoing, incoming) = (self.outgoing.take_if(is_it), self.incoming.take_if(is_it));
-        let (drained, refused) = (outgoing.is_some(), incoming.is_some());
-        let Some(worker) = outgoing.or(incoming).or_else(|| self.current.take_if(is_it)) else { return };
-        let death = worker.death(now, ending, oom_killed);
-        out.push(Action::Died(death.clone()));
-        out.push(Action::Tell(if death.was_asked_for() {
-            Happening::Ended(death.clone())
-        } else {
-            Happening::Died(death.clone())
-        }));
-        if let Some(end) = &mut self.end {
-            if end.bad.is_none() && !worker::ended_well(&death) {
-                end.bad = Some(death);
-            }
-        } else if drained {
-            out.push(Action::Tell(Happening::TakeoverEnded { old: generation }));
-        } else if refused {
-            self.takeover_failed(generation, out);
-        } else if !self.ever_ready {
-            self.never_ready(death, out);
-        } else {
-            self.died_at = Some(now);
-            let served = worker.ready.map_or(Duration::ZERO, |ready| now.saturating_sub(ready));
-            self.replace(now, served, death.was_ready, death.was_wedged(), out);
-        }
-        self.settle(now, out);
-        self.finish(out);
-    }
-
-    fn never_ready(&mut self, death: WorkerDeath, out: &mut Vec<Action>) {
-        let end = self.end.get_or_insert_default();
-        end.outcome = Some(if death.told == Some(Told::NotReady) {
-            Outcome::NotReadyInTime(death)
-        } else {
-            out.push(Action::Tell(Happening::ConfigurationFault(death.clone())));
-            Outcome::ConfigurationFault(death)
-        });
-    }
-
-    /// The current worker is gone.
-    fn replace(
-        &mut self,
-        now: Duration,
-        served: Duration,
-        was_ready: bool,
-        wedged: bool,
-        out: &mut Vec<Action>,
-    ) {
-        let next = self.restarts.died(now, served, was_ready);
-        let (restarts, period) = self.allowed;
-        let exceeded = |delay| Action::Tell(Happening::IntensityExceeded { restarts, period, delay });
-        self.exceeded = !matches!(next, Next::After(_));
-        if let Some(mut incoming) = self.incoming.take() {
-            // The one that was to take over is the replacement, and is on its way already.
-            incoming.after_death = true;
-            out.push(Action::AfterDeath { generation: incoming.generation });
-            self.current = Some(incoming);
-            return;
-        }
-        let delay = match next {
-            // It has cost its limit to find out; that is pause enough.
-            Next::After(_) if wedged => Duration::ZERO,
-            Next::After(delay) => delay,
-            Next::ExceededAfter(delay) => {
-                out.push(exceeded(Some(delay)));
-                delay
-            }
-            Next::GiveUp => {
-                out.push(exceeded(None));
-                self.end.get_or_insert_default().outcome = Some(Outcome::IntensityExceeded);
-                return;
-            }
-        };
-        out.push(Action::Tell(Happening::Restarting { generation: self.generation + 1, delay }));
-        self.restart_at = Some(now + delay);
-        self.time(now, out);
-    }
-
     fn stop(&mut self, now: Duration, signal: i32, out: &mut Vec<Action>) {
         let end = self.end.get_or_insert_default();
         end.asked = end.asked.saturating_add(1);
@@ -500,14 +305,5 @@ impl Machine {
         }
         self.time(now, out);
         self.finish(out);
-    }
-
-    fn finish(&mut self, out: &mut Vec<Action>) {
-        if self.workers().next().is_some() {
-            return;
-        }
-        let Some(End { outcome, bad, .. }) = &mut self.end else { return };
-        let stopped = || bad.take().map_or(Outcome::Stopped, Outcome::StoppedBadly);
-        out.push(Action::Finish(outcome.take().unwrap_or_else(stopped)));
     }
 }

@@ -11,6 +11,7 @@ mod recording;
 mod signals;
 mod spawn;
 mod supervisor;
+mod terminal;
 mod worker;
 
 pub use recording::Recording;

@@ -80,3 +80,27 @@ pub(super) fn parent_is_supervisor() -> Option<bool> {
         value.to_str().and_then(|value| value.rsplit(' ').next()).and_then(|pid| pid.parse().ok());
     Some(supervisor.is_some_and(|pid: u32| pid == std::os::unix::process::parent_id()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_program_that_cannot_be_run_is_told_even_where_low_descriptors_are_free() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let high = |_| TcpListener::from(fcntl_dupfd_cloexec(&listener, 200).unwrap());
+        // Enough to reach above whatever the tests beside this one have open.
+        let listeners: Vec<_> = (0..60).map(high).collect();
+        let greeting = Greeting {
+            generation: 1,
+            after_death: false,
+            drain_timeout: Duration::ZERO,
+            listeners: listeners.len(),
+        };
+        let settings = SupervisorSettings::program("/nonexistent");
+        let error = spawn(&settings, &listeners, &greeting, &Vec::new()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+}

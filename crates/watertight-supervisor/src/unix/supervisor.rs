@@ -24,6 +24,7 @@ use super::{
     oom::OomCounters,
     signals::Signals,
     spawn::spawn,
+    terminal::Terminal,
 };
 use crate::{
     BlackBox, Ending, Happening, NoBlackBox, Observer, Outcome, SuperviseError, SupervisorSettings,
@@ -50,6 +51,7 @@ struct Parent {
     children: Vec<Child>,
     began: Instant,
     sleep: Sleep,
+    terminal: Terminal,
     /// Whether processes that lose their parent become this one's children.
     adopts: bool,
     outcome: Option<Outcome>,
@@ -102,7 +104,7 @@ impl Supervisor {
     ///
     /// SIGTERM and SIGINT ask it to stop: the worker is sent SIGTERM, and is killed when it takes longer than its drain
     /// timeout and 2 s. The second one sends SIGTERM again and leaves one second, the third none. SIGHUP has a new worker take
-    /// over. SIGUSR1 and SIGUSR2 are passed on to the worker. These signals, and SIGCHLD, are caught from here on
+    /// over, unless the parent's terminal is gone, which is to say that the window was closed: then it stops. SIGUSR1 and SIGUSR2 are passed on to the worker. These signals, and SIGCHLD, are caught from here on
     /// and ignored after the return.
     ///
     /// When this returns an error, the workers that still run notice that their parent has let go, and drain.
@@ -112,6 +114,7 @@ impl Supervisor {
     /// If signals cannot be caught or waited for.
     pub fn run(self) -> Result<Outcome, SuperviseError> {
         let Self { settings, listeners, callbacks } = self;
+        let terminal = Terminal::now();
         let signals = Signals::catch().map_err(SuperviseError::Signals)?;
         let machine = Machine::new(&settings, fastrand::Rng::new());
         let mut parent = Parent {
@@ -123,6 +126,7 @@ impl Supervisor {
             children: Vec::new(),
             began: Instant::now(),
             sleep: Sleep::new(),
+            terminal,
             adopts: adopts(),
             outcome: None,
         };
@@ -197,6 +201,7 @@ impl Parent {
         match signal {
             SIGCHLD => {}
             SIGTERM | SIGINT => (0..count).for_each(|_| self.handle(Event::Stop { signal })),
+            SIGHUP if self.terminal.is_gone() => self.handle(Event::Stop { signal }),
             // However many came at once, one reload reads what they all mean.
             SIGHUP => self.handle(Event::Reload),
             _ => self.handle(Event::Forward { signal }),

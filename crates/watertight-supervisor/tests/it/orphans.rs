@@ -1,6 +1,9 @@
 //! Nobody outlives the parent, and the parent of all reaps.
 
-use std::{net::TcpListener, process::Command};
+use std::{
+    net::{SocketAddr, TcpListener},
+    process::Command,
+};
 
 use rustix::process::{Signal, geteuid};
 
@@ -17,7 +20,7 @@ fn a_worker_whose_parent_is_killed_drains_and_ends() {
     trial.wait_for(&format!("orphaned {pid}"));
     assert_eq!(slow.receive().unwrap().body, "slow", "what had begun is finished");
     poll_until("the worker ends", || !runs(pid));
-    drop(TcpListener::bind(trial.address).expect("the port is free"));
+    wait_for_free_port(trial.address);
 }
 
 #[test]
@@ -31,7 +34,7 @@ fn a_worker_that_was_never_told_what_to_do_then_ends_at_once() {
         trial.wait_for_any(&["Ready", "hanging"]);
         trial.signal(Signal::KILL);
         poll_until("the worker ends", || !runs(pid));
-        drop(TcpListener::bind(address).expect("the port is free"));
+        wait_for_free_port(address);
     }
 }
 
@@ -55,9 +58,14 @@ fn grandchildren_keep_neither_the_port_nor_the_lifeline() {
     trial.wait_for("orphaned");
     poll_until("the worker ends", || !runs(worker));
     assert!(runs(grandchild), "it is nobody's business");
-    let port = TcpListener::bind(trial.address);
+    wait_for_free_port(trial.address);
+    assert!(runs(grandchild), "it was not its end that has freed the port");
     kill(grandchild, Signal::KILL);
-    port.expect("the port is free");
+}
+
+/// The kernel closes the parent's sockets one after the other: the worker may know before the port is free.
+fn wait_for_free_port(address: SocketAddr) {
+    poll_until("the port is free", || TcpListener::bind(address).is_ok());
 }
 
 #[test]
@@ -82,6 +90,28 @@ fn whoever_loses_its_parent_is_reaped() {
     kill(pid, Signal::KILL);
     assert!(trial.wait_for("Died").contains("Signal(9)"));
     trial.wait_for("Ready");
+}
+
+/// `script` gives it a terminal, and takes that away when it is killed.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_closed_window_ends_the_service() {
+    if !Command::new("script").arg("--version").output().is_ok_and(|it| it.status.success()) {
+        eprintln!("this machine has no `script`");
+        return;
+    }
+    let output = std::env::temp_dir().join(format!("watertight-window-{}", std::process::id()));
+    let mut command = Command::new("script");
+    let program = env!("CARGO_BIN_EXE_watertight-test-worker");
+    // What it writes does not go to the terminal: this test wants to read it afterwards, too.
+    command.args(["-q", "-c", &format!("exec {program} > {}", output.display()), "/dev/null"]);
+    let trial = Setup::new(command, "").start();
+    let said = |what: &str| std::fs::read_to_string(&output).is_ok_and(|said| said.contains(what));
+    poll_until("the first worker is ready", || said("Ready {"));
+    trial.signal(Signal::KILL);
+    poll_until("the supervisor ends", || said("outcome: Stopped"));
+    assert!(said("Stopping { signal: 1 }"));
+    _ = std::fs::remove_file(output);
 }
 
 /// Only root may make a process 1.

@@ -80,6 +80,7 @@ fn the_old_worker_finishes_what_it_has_begun_while_the_new_one_serves() {
     trial.wait_for("slow");
     trial.signal(Signal::HUP);
     trial.wait_for("TakenOver");
+    trial.wait_for("draining");
     assert_eq!(trial.worker().1, 2);
     let answer = slow.receive().unwrap();
     assert_eq!((answer.body.as_str(), answer.is_last), ("slow", true));

@@ -15,6 +15,8 @@ use rustix::{
 };
 use watertight_supervisor::{BlackBox, Descriptors, WorkerDeath};
 
+use crate::say;
+
 pub(crate) const NAME: &str = "BOARD";
 
 /// The parent's side.
@@ -48,12 +50,12 @@ impl BlackBox for Boards {
     }
 
     fn wedged(&mut self, generation: u64, _pid: u32, _silent: Duration) {
-        println!("black box: {generation} is wedged");
+        say(&format!("black box: {generation} is wedged"));
     }
 
     fn died(&mut self, death: &WorkerDeath) {
         self.0.borrow_mut().remove(&death.generation);
-        println!("black box: {} has died", death.generation);
+        say(&format!("black box: {} has died", death.generation));
     }
 }
 

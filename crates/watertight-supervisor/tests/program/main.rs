@@ -16,10 +16,17 @@ fn main() -> std::process::ExitCode {
         Ok(Some(supervised)) => worker::run(supervised),
         Ok(None) => parent::run(),
         Err(error) => {
-            println!("not supervised: {error}");
+            say(&format!("not supervised: {error}"));
             std::process::ExitCode::FAILURE
         }
     }
+}
+
+/// Tells the test, which may have gone.
+#[cfg(unix)]
+fn say(line: &str) {
+    use std::io::Write as _;
+    _ = writeln!(std::io::stdout(), "{line}");
 }
 
 #[cfg(not(unix))]

@@ -7,7 +7,7 @@ use watertight_supervisor::{
     EXIT_OS, Exceeded, Happening, RestartPolicy, SuperviseError, Supervisor, SupervisorSettings,
 };
 
-use crate::board::Boards;
+use crate::{board::Boards, say};
 
 struct Settings(String);
 
@@ -29,7 +29,7 @@ pub(crate) fn run() -> ExitCode {
     match supervise() {
         Ok(code) => code,
         Err(error) => {
-            println!("error: {error}");
+            say(&format!("error: {error}"));
             ExitCode::from(EXIT_OS)
         }
     }
@@ -64,10 +64,11 @@ fn supervise() -> Result<ExitCode, SuperviseError> {
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
             .map_err(|error| SuperviseError::OwnPath(error.into()))?;
     }
-    let supervisor = Supervisor::new(settings)?.observer(|happening: &Happening| println!("{happening:?}"));
+    let supervisor =
+        Supervisor::new(settings)?.observer(|happening: &Happening| say(&format!("{happening:?}")));
     let supervisor =
         if given.value("board").is_some() { supervisor.black_box(Boards::default()) } else { supervisor };
     let outcome = supervisor.run()?;
-    println!("outcome: {outcome:?}");
+    say(&format!("outcome: {outcome:?}"));
     Ok(outcome.into())
 }

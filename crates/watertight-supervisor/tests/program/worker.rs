@@ -23,7 +23,7 @@ use rustix::{
 };
 use watertight_supervisor::Supervised;
 
-use crate::board;
+use crate::{board, say};
 
 struct Worker {
     supervised: Supervised,
@@ -54,7 +54,7 @@ pub(crate) fn takes_its_own_way() -> bool {
         let Ok(mut flood) = flood else { return };
         while flood.write_all(&[0xff; 65536]).is_ok() {}
     });
-    println!("flooding");
+    say("flooding");
     // Until the parent ends it, or ends.
     loop {
         thread::park();
@@ -89,7 +89,7 @@ pub(crate) fn run(mut supervised: Supervised) -> ExitCode {
     });
     if plan() != "careless" {
         worker.supervised.on_parent_death(move || {
-            println!("orphaned {}", id());
+            say(&format!("orphaned {}", id()));
             _ = (&stop).write_all(b"X");
         });
     }
@@ -98,14 +98,14 @@ pub(crate) fn run(mut supervised: Supervised) -> ExitCode {
         board::stamp(board, move || worker.is_well.load(Ordering::Relaxed));
     }
     if plan() == "hang" {
-        println!("hanging {}", id());
+        say(&format!("hanging {}", id()));
     } else {
         worker.supervised.ready();
     }
     serve(&worker, listeners, &told);
     worker.stopping.store(true, Ordering::SeqCst);
     worker.supervised.stopping();
-    println!("draining {}", id());
+    say(&format!("draining {}", id()));
     // A worker that ignores that it is to end; whoever has told it kills it.
     while worker.connections.load(Ordering::SeqCst) > 0 || plan() == "stubborn" {
         thread::sleep(Duration::from_millis(1));
@@ -171,7 +171,7 @@ impl Worker {
             "abort" => abort(),
             "exit" => exit(argument.parse().unwrap_or(1)),
             "slow" => {
-                println!("slow {}", id());
+                say(&format!("slow {}", id()));
                 thread::sleep(Duration::from_millis(argument.parse().unwrap_or(0)));
                 "slow".to_owned()
             }
