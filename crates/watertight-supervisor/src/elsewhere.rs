@@ -100,7 +100,7 @@ impl Supervisor {
                             }
                         }
                         Action::Died(death) => self.black_box.died(&death),
-                        Action::Wedged { .. } | Action::AfterDeath { .. } | Action::Look { .. } => {}
+                        Action::Wedged { .. } | Action::TakenOver { .. } | Action::AfterDeath { .. } | Action::Look { .. } => {}
                         Action::Tell(happening) => self.observer.observe(&happening),
                         Action::Finish(outcome) => return Ok(outcome),
                     }
@@ -201,6 +201,12 @@ impl Supervised {
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// Whether another worker serves: on this system none takes over.
+    #[must_use]
+    pub fn taken_over(&self) -> bool {
+        false
     }
 
     /// Whether this worker replaces one that died, so that its clients come back all at once.

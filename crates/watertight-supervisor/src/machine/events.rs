@@ -74,6 +74,10 @@ pub(crate) enum Action {
         pid: u32,
         silent: Duration,
     },
+    /// Tell this worker that another one serves, before it is told to drain.
+    TakenOver {
+        generation: u64,
+    },
     /// Tell this worker that the one before it has died.
     AfterDeath {
         generation: u64,

@@ -247,6 +247,7 @@ impl Machine {
             // One that is being aborted is not asked as well.
             if outgoing.told.is_none() {
                 outgoing.tell(Told::Drain, now + self.limits.drain + DRAIN_MARGIN);
+                out.push(Action::TakenOver { generation: old });
                 out.push(Action::Signal { generation: old, signal: Signal::Terminate });
             }
             self.outgoing = Some(outgoing);

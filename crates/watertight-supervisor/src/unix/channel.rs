@@ -11,6 +11,8 @@ use crate::machine::Message;
 pub(super) const READY: &str = "ready";
 pub(super) const STOPPING: &str = "stopping";
 pub(super) const AFTER_DEATH: &str = "after-death";
+/// Another worker serves; this one is to drain, and is told so by a signal as well.
+pub(super) const TAKEN_OVER: &str = "taken-over";
 
 /// What is longer is no message.
 const MAX_LINE: usize = 64;

@@ -16,7 +16,7 @@ use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 
 use super::{
     callbacks::Callbacks,
-    channel::{AFTER_DEATH, Channel},
+    channel::{AFTER_DEATH, Channel, TAKEN_OVER},
     clock::Sleep,
     greeting::Greeting,
     listen::Listeners,
@@ -270,6 +270,11 @@ impl Parent {
             Action::Wedged { generation, pid, silent } => {
                 let trouble = self.callbacks.wedged(generation, pid, silent);
                 trouble.iter().for_each(|trouble| self.tell(trouble));
+            }
+            Action::TakenOver { generation } => {
+                if let Some(child) = self.child(generation) {
+                    child.channel.say(TAKEN_OVER);
+                }
             }
             Action::AfterDeath { generation } => {
                 if let Some(child) = self.child(generation) {

@@ -26,7 +26,7 @@ use rustix::{
 };
 
 use super::{
-    channel::{AFTER_DEATH, READY, STOPPING},
+    channel::{AFTER_DEATH, READY, STOPPING, TAKEN_OVER},
     greeting::{Greeted, Greeting, PROTOCOL},
     spawn::parent_is_supervisor,
 };
@@ -45,6 +45,9 @@ pub struct Supervised {
 struct Link {
     channel: UnixStream,
     after_death: AtomicBool,
+    taken_over: AtomicBool,
+    /// Held while what the parent said is on its way from the channel into these.
+    listening: Mutex<()>,
     drain_timeout: Duration,
     on_parent_death: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
@@ -74,6 +77,8 @@ impl Supervised {
         let link = Arc::new(Link {
             channel,
             after_death: AtomicBool::new(greeting.after_death),
+            taken_over: AtomicBool::new(false),
+            listening: Mutex::new(()),
             drain_timeout: greeting.drain_timeout,
             on_parent_death: Mutex::new(None),
         });
@@ -125,6 +130,13 @@ impl Supervised {
     pub fn after_death(&self) -> bool {
         self.link.after_death.load(Ordering::Acquire)
     }
+
+    /// Whether another worker serves, so that this one should accept nothing any more. The parent says so before it sends
+    /// SIGTERM.
+    #[must_use]
+    pub fn taken_over(&self) -> bool {
+        self.link.taken_over()
+    }
 }
 
 /// Whether a parent has something to say here. It looks without taking anything: standard input may be anyone's.
@@ -153,6 +165,22 @@ impl Link {
         self.on_parent_death.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn listening(&self) -> std::sync::MutexGuard<'_, ()> {
+        self.listening.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn taken_over(&self) -> bool {
+        let _listening = self.listening();
+        // What the parent has just said may not have been listened to.
+        let mut waiting = [0; 256];
+        let said = match recv(&self.channel, &mut waiting, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+            Ok((length, _)) => waiting.get(..length).unwrap_or_default(),
+            Err(_) => &[],
+        };
+        let mut lines = said.split(|byte| *byte == b'\n');
+        self.taken_over.load(Ordering::Acquire) || lines.any(|line| line == TAKEN_OVER.as_bytes())
+    }
+
     fn say(&self, line: &str) {
         // If the parent is gone the lifeline knows it, too.
         _ = (&self.channel).write_all(format!("{line}\n").as_bytes());
@@ -160,19 +188,38 @@ impl Link {
 
     /// Listens to the parent until there is none.
     fn watch(&self, mut heard: Vec<u8>) {
-        let mut bytes = [0; 256];
+        self.note(&mut heard);
         loop {
-            while let Some(end) = heard.iter().position(|byte| *byte == b'\n') {
-                if heard.get(..end) == Some(AFTER_DEATH.as_bytes()) {
-                    self.after_death.store(true, Ordering::Release);
+            // Waits without taking anything: whoever asks meanwhile finds it in the channel.
+            _ = recv(&self.channel, &mut [0; 1], RecvFlags::PEEK);
+            let listening = self.listening();
+            let mut bytes = [0; 256];
+            let is_there = match (&self.channel).read(&mut bytes) {
+                Ok(count @ 1..) => {
+                    heard.extend_from_slice(bytes.get(..count).unwrap_or_default());
+                    true
                 }
-                heard.drain(..=end);
+                Err(error) => error.kind() == ErrorKind::Interrupted,
+                Ok(0) => false,
+            };
+            self.note(&mut heard);
+            drop(listening);
+            if !is_there {
+                return self.orphaned();
             }
-            match (&self.channel).read(&mut bytes) {
-                Ok(count @ 1..) => heard.extend_from_slice(bytes.get(..count).unwrap_or_default()),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Ok(0) | Err(_) => return self.orphaned(),
+        }
+    }
+
+    /// Takes what was said in whole lines.
+    fn note(&self, heard: &mut Vec<u8>) {
+        while let Some(end) = heard.iter().position(|byte| *byte == b'\n') {
+            let line = heard.get(..end).unwrap_or_default();
+            if line == AFTER_DEATH.as_bytes() {
+                self.after_death.store(true, Ordering::Release);
+            } else if line == TAKEN_OVER.as_bytes() {
+                self.taken_over.store(true, Ordering::Release);
             }
+            heard.drain(..=end);
         }
     }
 
@@ -202,10 +249,11 @@ fn kill_after(patience: Duration) {
 
 impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { channel, after_death, drain_timeout, on_parent_death: _ } = self;
+        let Self { channel, after_death, taken_over, listening: _, drain_timeout, on_parent_death: _ } = self;
         f.debug_struct("Link")
             .field("channel", channel)
             .field("after_death", after_death)
+            .field("taken_over", taken_over)
             .field("drain_timeout", drain_timeout)
             .finish_non_exhaustive()
     }
