@@ -100,7 +100,10 @@ impl Supervisor {
                             }
                         }
                         Action::Died(death) => self.black_box.died(&death),
-                        Action::Wedged { .. } | Action::TakenOver { .. } | Action::AfterDeath { .. } | Action::Look { .. } => {}
+                        Action::Wedged { .. }
+                        | Action::TakenOver { .. }
+                        | Action::AfterDeath { .. }
+                        | Action::Look { .. } => {}
                         Action::Tell(happening) => self.observer.observe(&happening),
                         Action::Finish(outcome) => return Ok(outcome),
                     }
