@@ -16,13 +16,10 @@ use std::{
 
 use crate::{
     BlackBox, EXIT_ORPHANED, Ending, NoBlackBox, NotSupervised, Observer, Outcome, SuperviseError,
-    SupervisorSettings, TracingObserver,
+    SupervisorSettings, TracingObserver, VARIABLE,
     machine::{Action, DRAIN_MARGIN, Event, Machine},
 };
 
-/// Set for a worker: the version of the protocol, the parent's process, the generation, whether it replaces a dead one, and
-/// the drain timeout in milliseconds.
-const VARIABLE: &str = "WATERTIGHT_SUPERVISED";
 /// A worker cannot say that it is ready. One that has lived this long is taken for ready, where the settings say nothing.
 const READY_AFTER: Duration = Duration::from_secs(2);
 /// How often the parent looks whether the worker still runs. There is no portable way to wait for it and for a timer.

@@ -69,6 +69,9 @@ pub use settings::SupervisorSettings;
 #[cfg(unix)]
 pub use unix::{Recording, Supervised, Supervisor};
 
+/// Set in the environment of every worker, for [`Supervised::from_env`]. Its value is of no use to anyone else.
+pub const VARIABLE: &str = "WATERTIGHT_SUPERVISED";
+
 /// Why a worker cannot be one.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -14,10 +14,8 @@ use command_fds::{CommandFdExt as _, FdMapping};
 use rustix::io::fcntl_dupfd_cloexec;
 
 use super::{channel::Channel, greeting::Greeting};
-use crate::{Descriptors, SupervisorSettings};
+use crate::{Descriptors, SupervisorSettings, VARIABLE};
 
-/// Set for a worker, to the version of the protocol and the process id of the parent.
-pub(super) const VARIABLE: &str = "WATERTIGHT_SUPERVISED";
 /// The first descriptor that is handed down, as systemd does it (`SD_LISTEN_FDS_START`).
 const FIRST: i32 = 3;
 /// What a service manager tells the parent and means the parent only.
