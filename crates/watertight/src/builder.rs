@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use crate::breaker::{BreakerSettings, Breakers};
-use crate::conduct::{ConductSettings, RateSettings};
+use crate::conduct::{ConductSettings, Memory, RateSettings};
 use crate::error::InstallError;
 use crate::fault::SeenLocations;
 use crate::guard::quietly;
@@ -225,6 +225,7 @@ impl Builder {
             breakers: Breakers::new(breakers),
             store,
             conduct: Arc::new(conduct),
+            memory: Memory::new(),
             commands: sender,
             seen: SeenLocations::new(),
             counters: Counters::default(),
