@@ -119,7 +119,7 @@ async fn a_session_counts_once_however_many_namespaces_it_has_joined() {
 async fn a_session_that_polls_counts_too() {
     let (server, io) = serve().await;
     let client = PollingClient::join(server, "/beats").await;
-    assert_eq!(client.post(r#"42/beats,["identify","heart:polls"]"#).await.body, "ok");
+    client.emit("/beats", "identify", "heart:polls".into()).await;
     is_gone(&io, &client.sid, DEADLINE).await;
     let mut next = named(server, "/beats", "heart:polls").await;
     assert_eq!(next.ask("/beats", "reasons", Value::Null).await, json!("missed heartbeats 1"));

@@ -120,7 +120,7 @@ async fn a_session_that_the_engine_has_is_no_orphan() {
         assert!(incidents_of(sid, 0).await.is_empty(), "a false alarm of {sid}");
     }
     // What was asked of the engine has not been answered for the client.
-    assert_eq!(pauses.post(r#"42/orphans,["echo",7]"#).await.body, "ok");
+    pauses.emit("/orphans", "echo", 7.into()).await;
     assert!(pauses.poll("").await.body.contains(r#"["echo",7]"#));
     waiting.abort();
 }

@@ -55,8 +55,9 @@ impl PollingClient {
         self.request("POST", "", payload).await
     }
 
-    pub(crate) async fn emit(&self, ns: &str, event: &str) {
-        assert_eq!(self.post(&format!("42{ns},{}", serde_json::json!([event]))).await.body, "ok");
+    pub(crate) async fn emit(&self, ns: &str, event: &str, data: Value) {
+        let packet = format!("42{ns},{}", serde_json::json!([event, data]));
+        assert_eq!(self.post(&packet).await.body, "ok");
     }
 
     async fn request(&self, method: &str, query: &str, body: &str) -> Answer {
