@@ -7,10 +7,7 @@ use std::{
     env,
     ffi::OsStr,
     io,
-    os::unix::{
-        ffi::OsStrExt as _,
-        net::{SocketAddr, UnixDatagram},
-    },
+    os::unix::net::{SocketAddr, UnixDatagram},
     process,
     time::Duration,
 };
@@ -145,6 +142,7 @@ fn address(path: &OsStr) -> io::Result<SocketAddr> {
     use std::os::android::net::SocketAddrExt as _;
     #[cfg(target_os = "linux")]
     use std::os::linux::net::SocketAddrExt as _;
+    use std::os::unix::ffi::OsStrExt as _;
     match path.as_bytes().strip_prefix(b"@") {
         Some(name) => SocketAddr::from_abstract_name(name),
         None => SocketAddr::from_pathname(path),

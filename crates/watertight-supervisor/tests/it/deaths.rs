@@ -148,7 +148,6 @@ fn a_worker_may_say_anything_and_as_much_as_it_likes() {
 }
 
 /// Needs root and a control group of its own.
-#[cfg(target_os = "linux")]
 #[test]
 fn a_kill_for_memory_is_told_from_any_other() {
     use std::{fs, path::Path, process::Command};

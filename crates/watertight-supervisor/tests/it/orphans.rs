@@ -79,7 +79,6 @@ fn during_a_takeover_both_workers_notice() {
     poll_until("both workers end", || !runs(old) && !runs(new));
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn whoever_loses_its_parent_is_reaped() {
     let mut trial = begin("subreaper=1");
@@ -93,7 +92,6 @@ fn whoever_loses_its_parent_is_reaped() {
 }
 
 /// `script` gives it a terminal, and takes that away when it is killed.
-#[cfg(target_os = "linux")]
 #[test]
 fn a_closed_window_ends_the_service() {
     if !Command::new("script").arg("--version").output().is_ok_and(|it| it.status.success()) {
@@ -115,7 +113,6 @@ fn a_closed_window_ends_the_service() {
 }
 
 /// Only root may make a process 1.
-#[cfg(target_os = "linux")]
 #[test]
 fn process_1_of_a_container_supervises_and_reaps() {
     if !geteuid().is_root()
