@@ -13,11 +13,14 @@ use std::{
 use command_fds::{CommandFdExt as _, FdMapping};
 use rustix::io::fcntl_dupfd_cloexec;
 
-use super::{channel::Channel, greeting::Greeting};
+use super::{
+    channel::Channel,
+    greeting::{Greeting, PROTOCOL},
+};
 use crate::{Descriptors, SupervisorSettings};
 
-/// Set for a worker, to the version of the protocol and the process id of the parent.
-pub(super) const VARIABLE: &str = "WATERTIGHT_SUPERVISED";
+/// Set for a worker, to the protocol, its version, and the process id of the parent. Not `WATERTIGHT_…`: those are settings.
+pub(super) const VARIABLE: &str = "SUPERVISED_BY";
 /// The first descriptor that is handed down, as systemd does it (`SD_LISTEN_FDS_START`).
 const FIRST: i32 = 3;
 /// What a service manager tells the parent and means the parent only.
@@ -45,7 +48,7 @@ pub(super) fn spawn(
         command.env_remove(name);
     }
     command.envs(settings.environment.iter().map(|(name, value)| (name, value)));
-    command.env(VARIABLE, format!("1 {}", process::id()));
+    command.env(VARIABLE, format!("{PROTOCOL}{}", process::id()));
     let mut mappings = Vec::new();
     for (listener, child_fd) in listeners.iter().zip(FIRST..) {
         mappings.push(FdMapping { parent_fd: listener.try_clone()?.into(), child_fd });
@@ -76,8 +79,7 @@ fn reserve(any: &UnixStream, count: usize) -> io::Result<Vec<OwnedFd>> {
 /// Whether the parent that has set [`VARIABLE`] is this process's parent; `None`: it is not set.
 pub(super) fn parent_is_supervisor() -> Option<bool> {
     let value = env::var_os(VARIABLE)?;
-    let supervisor =
-        value.to_str().and_then(|value| value.rsplit(' ').next()).and_then(|pid| pid.parse().ok());
+    let supervisor = value.to_str().and_then(|value| value.strip_prefix(PROTOCOL)?.parse().ok());
     Some(supervisor.is_some_and(|pid: u32| pid == std::os::unix::process::parent_id()))
 }
 
