@@ -104,13 +104,14 @@ impl State {
             Happening::ConfigurationFault(death) => {
                 ("", format!("the first worker was never ready: {}", death.ending))
             }
-            Happening::TakeoverBegun { .. } => {
+            // A manager that has asked for a reload wants to hear of it at once.
+            Happening::TakeoverBegun { .. }
+            | Happening::ReloadRemembered
+            | Happening::ReloadHurries { .. } => {
                 self.reloading = true;
                 let monotonic = clock_gettime(ClockId::Monotonic);
                 let usec = i128::from(monotonic.tv_sec) * 1_000_000 + i128::from(monotonic.tv_nsec) / 1000;
-                let note = format!(
-                    "RELOADING=1\nMONOTONIC_USEC={usec}\nSTATUS=a new worker is about to take over\n"
-                );
+                let note = format!("RELOADING=1\nMONOTONIC_USEC={usec}\nSTATUS=a new worker is to serve\n");
                 return Some(note);
             }
             Happening::TakeoverEnded { .. } => ("", "the old worker has drained".to_owned()),
@@ -172,6 +173,15 @@ mod tests {
         assert!(usec.unwrap().0.parse::<u64>().unwrap() > 0);
         assert!(state.note(&Happening::TakeoverFailed { old: 1, new: 2 }).unwrap().starts_with("READY=1\n"));
         assert!(state.note(&Happening::TakeoverFailed { old: 1, new: 2 }).unwrap().starts_with("STATUS="));
+    }
+
+    #[test]
+    fn every_reload_begins_and_ends() {
+        for happening in [Happening::ReloadRemembered, Happening::ReloadHurries { generation: 2 }] {
+            let mut state = State { ready: true, ..State::default() };
+            assert!(state.note(&happening).unwrap().starts_with("RELOADING=1\nMONOTONIC_USEC="));
+            assert!(state.note(&ready()).unwrap().starts_with("READY=1\n"));
+        }
     }
 
     #[test]
