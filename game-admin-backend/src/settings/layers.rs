@@ -46,7 +46,6 @@ impl Sources {
     #[must_use]
     pub fn ignored_variables(&self) -> Vec<String> {
         let names = self.environment.iter().map(|(name, _)| name.to_string_lossy().into_owned());
-        let names = names.filter(|name| name != watertight_supervisor::VARIABLE);
         names.filter(|name| setting_of(name).is_some_and(|setting| !is_meant(setting))).collect()
     }
 }
