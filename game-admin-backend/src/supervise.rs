@@ -118,7 +118,7 @@ impl Plan {
             .drain_timeout(Duration::from_millis(self.drain_timeout_ms))
             .wedge_limit(self.supervisor.wedge_limit());
         let parent = Parent::new(worker).map_err(why)?;
-        let parent = with_recording(parent).map_err(ParentError::Recording)?;
+        let parent = with_recording(parent, &self.supervisor).map_err(ParentError::Recording)?;
         parent.run().map_err(why)
     }
 }
@@ -132,14 +132,17 @@ fn restart_policy(settings: &Supervisor) -> RestartPolicy {
 }
 
 #[cfg(unix)]
-fn with_recording(parent: Parent) -> io::Result<Parent> {
-    let recording = watertight_supervisor::Recording::new()?;
-    Ok(parent.black_box(recording.tell(log)))
+fn with_recording(parent: Parent, settings: &Supervisor) -> io::Result<Parent> {
+    let recording = watertight_supervisor::Recording::new()?.tell(log);
+    Ok(parent.black_box(match &settings.minidumps {
+        Some(directory) => recording.minidumps(directory),
+        None => recording,
+    }))
 }
 
 /// There is no memory that outlives a worker here.
 #[cfg(not(unix))]
-fn with_recording(parent: Parent) -> io::Result<Parent> {
+fn with_recording(parent: Parent, _: &Supervisor) -> io::Result<Parent> {
     let _ = log;
     Ok(parent)
 }
@@ -155,6 +158,7 @@ fn log(death: &Death) {
         thread = death.thread,
         uptime_ms = death.uptime_ms,
         last = ?death.last,
+        minidump = death.minidump,
         "💀 The server died: {death}"
     );
 }
