@@ -26,6 +26,9 @@ pub(crate) use self::slot::{Entry, Look, Slot};
 use crate::recorder::Recorder;
 use crate::sync::{AtomicU64, Ordering};
 
+/// Of a cache line, with the one that the processor may fetch together with it.
+const LINE_WORDS: usize = 16;
+
 static BOARD: OnceLock<Board> = OnceLock::new();
 
 pub(crate) struct Board {
@@ -42,8 +45,12 @@ pub(crate) struct Board {
 impl Board {
     /// One in memory of this process.
     fn new() -> Self {
-        let words: Vec<_> = (0..HEADER_WORDS + SLOTS * SLOT_WORDS).map(|_| AtomicU64::new(0)).collect();
-        Self::at(words.leak(), None)
+        let words: Vec<_> =
+            (0..HEADER_WORDS + SLOTS * SLOT_WORDS + LINE_WORDS).map(|_| AtomicU64::new(0)).collect();
+        let words = words.leak();
+        // Else the end of each slot would be in one cache line with what its neighbour writes at every poll.
+        let begin = words.as_ptr().align_offset(8 * LINE_WORDS).min(LINE_WORDS);
+        Self::at(&words[begin..], None)
     }
 
     /// One in `words`, which are of zeros.
@@ -144,10 +151,9 @@ impl Board {
         Some(board.activities).filter(|rows| !rows.is_empty())
     }
 
-    /// The rows of connections, when there are any.
-    fn people() -> Option<&'static [AtomicU64]> {
-        let board = BOARD.get()?;
-        Some(board.people).filter(|rows| !rows.is_empty())
+    /// The one of this process, when it has rows of connections.
+    fn recorded() -> Option<&'static Self> {
+        BOARD.get().filter(|board| !board.people.is_empty())
     }
 }
 
