@@ -9,6 +9,7 @@ use super::*;
 use crate::activity::ActivityKind;
 use crate::breaker::{Admission, BreakerSettings, Breakers};
 use crate::conduct::ConductSettings;
+use crate::conduct::Memory;
 use crate::death::{Exit, Manner};
 use crate::fault::SeenLocations;
 use crate::incident::IncidentId;
@@ -74,6 +75,7 @@ fn run(deaths: Vec<(Death, bool)>) -> Run {
         counters: Counters::default(),
         recovering: AtomicBool::new(false),
         stalls: Mutex::new(Vec::new()),
+        memory: Memory::new(),
     };
     Run { inner, store, now: Moment::now() }
 }
