@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 
 /// The folders that the documents abbreviate; the table at the head of `docs/guarantees.md` says the same.
-const FOLDERS: [(&str, &str); 9] = [
+const FOLDERS: [(&str, &str); 10] = [
     ("core", "crates/watertight/tests"),
     ("core-src", "crates/watertight/src"),
     ("axum", "crates/watertight-axum/tests/it"),
     ("sio", "crates/watertight-socketioxide/tests/it"),
     ("founding", "crates/watertight-founding/tests"),
     ("recorder", "crates/watertight-recorder/tests"),
+    ("supervisor", "crates/watertight-supervisor/tests/it"),
     ("fuzz", "fuzz/tests"),
     ("server", "game-admin-backend/tests/it"),
     ("node", "test-client/e2e"),
@@ -42,7 +43,7 @@ fn exists(folder: &str, file: &str, name: &str) -> bool {
 #[test]
 fn every_test_that_a_document_names_exists() {
     let mut checked = 0;
-    for document in ["docs/guarantees.md", "docs/architecture.md", "docs/migration.md", "README.md"] {
+    for document in ["docs/guarantees.md", "docs/architecture.md", "docs/migration.md", "docs/operations.md", "README.md"] {
         let text = std::fs::read_to_string(root().join(document)).expect("the document is there");
         for (folder, file, name) in named_tests(&text) {
             assert!(
