@@ -43,7 +43,9 @@ fn exists(folder: &str, file: &str, name: &str) -> bool {
 #[test]
 fn every_test_that_a_document_names_exists() {
     let mut checked = 0;
-    for document in ["docs/guarantees.md", "docs/architecture.md", "docs/migration.md", "docs/operations.md", "README.md"] {
+    for document in
+        ["docs/guarantees.md", "docs/architecture.md", "docs/migration.md", "docs/operations.md", "README.md"]
+    {
         let text = std::fs::read_to_string(root().join(document)).expect("the document is there");
         for (folder, file, name) in named_tests(&text) {
             assert!(

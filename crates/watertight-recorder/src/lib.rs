@@ -4,7 +4,20 @@
 //!
 //! A parent makes [`shared_memory`], its worker inherits and [maps](FlightRecorder::map) it, and writes there whose work each
 //! thread is at; a thread that gets a signal which ends the process [marks](FlightRecorder::mark_crashes) itself. When
-//! the worker is dead the parent reads a [`Record`](watertight::flight::Record) of it. On every Unix; the marks on Linux.
+//! the worker is dead the parent reads a [`Record`](watertight::flight::Record) of it. On every Unix; the marks on Linux, on x86-64
+//! and ARM64.
+//!
+//! The mark is made in the signal's handler, on the thread's alternative stack: seven stores into the shared memory, no lock, no
+//! allocation, nothing that could wait. It comes before a minidump and before the kernel's core. Nobody marks a thread
+//! that is killed (SIGKILL), that has no alternative stack when it overflows (threads that C code starts), or whose signal another handler
+//! takes that was installed later.
+//!
+//! # Minidumps
+//!
+//! A process cannot write down its own state while it dies, so a helper of its own waits for that: `Dumper` starts it, and
+//! `dump_parent` is what it does. Linux on x86-64 and ARM64. The helper traces its parent. Where the system lets only parents trace their
+//! children (Yama's `ptrace_scope` of 1 and above) it needs `CAP_SYS_PTRACE`; without it there is no minidump, and everything else is
+//! as before.
 //!
 //! # Stacks of threads that block
 //!

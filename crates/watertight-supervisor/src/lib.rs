@@ -51,7 +51,7 @@
 //!   faster than is allowed.
 //! - As process 1 of a container, or as a subreaper, it waits for processes that have lost their parent.
 //!
-//! It is one thread that waits in `poll`, keeps about 3 MiB, and has nothing to crash on: what a worker writes into its
+//! It is one thread that waits in `poll`, keeps less than 5 MiB (a test prints how much), and has little to crash on: what a worker writes into its
 //! channel is bounded and may be anything, and a panic in an [`Observer`] or [`BlackBox`] is caught.
 //!
 //! # The worker
@@ -87,6 +87,10 @@
 //! - A request on a kept connection that crosses the end of it is the protocol's business, not the parent's: a worker that
 //!   drains should say in its answer that it is the last, and then close.
 //! - Descriptors that the parent was itself started with and that are not close-on-exec are the worker's as well.
+//! - How a worker ends that was told to stop or to drain is told ([`Happening::Ended`]), and is no death: [`Recording`] names
+//!   nobody then. A worker that is about to take over has read what those before it have left when it began; a death that comes after
+//!   that is known to the next one.
+//! - Of several listening sockets the worker has to accept from each: what it leaves out is never refused, because the parent holds it.
 //! - Whether the kernel has killed for memory is told by the count of such kills in the worker's control group. If another
 //!   process of that group was killed so at the same time, a `kill -9` is taken for one.
 //! - On systems that are no Unix the worker binds its sockets itself, is taken for ready when it has lived for two seconds, and

@@ -13,14 +13,15 @@ use std::{collections::VecDeque, time::Duration};
 /// More than `restarts` restarts within `period` are too many; what is done then is [`Exceeded`], and it is done at every death
 /// until a worker has lived that long.
 ///
-/// | | waits | too often | then |
+/// | by default | waits | too often | then |
 /// |---|---|---|---|
-/// | this policy | 0, then up to 100 ms doubling to 30 s | 5 in 60 s | tries every 30 s and says so |
-/// | OTP | not at all | 1 in 5 s | the supervisor ends, and its own decides |
-/// | systemd | 100 ms | 5 in 10 s | the unit fails and stays down |
-/// | Kubernetes | 10 s doubling to 5 min, reset after 10 min | never | goes on |
+/// | this policy | 0, then up to 100 ms doubling to 30 s, with full jitter; reset after 60 s | more than 5 restarts in 60 s | tries every 30 s and says so |
+/// | OTP (`intensity`, `period`) | not at all | more than 1 restart in 5 s | the supervisor ends with reason `shutdown`, and its own decides |
+/// | systemd (`RestartSec`, `StartLimitBurst`, `StartLimitIntervalSec`) | 100 ms | more than 5 starts of any kind in 10 s | the unit fails and stays down until somebody starts it |
+/// | Kubernetes (`CrashLoopBackOff`) | 0, then 10 s doubling to 5 min; reset after 10 min | never | goes on |
 ///
-/// OTP's limit is that low because supervisors stand above supervisors; here is one, and often nobody above it.
+/// systemd has `Restart=no` by default, so that all this holds only where a unit says otherwise. OTP's limit is that low because
+/// supervisors stand above supervisors; here is one, and often nobody above it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RestartPolicy {

@@ -26,7 +26,8 @@ const MINIDUMPS: usize = 16;
 /// A [`BlackBox`] that knows at whose work a worker died.
 ///
 /// Every worker gets memory for its [board](watertight::flight), and the same [journal](watertight::Journal) as those before
-/// it: [`Supervised::flight_recorder`] and [`Supervised::journal`]. When one dies its board is read, and the
+/// it: [`Supervised::flight_recorder`] and [`Supervised::journal`]. When one dies that was not told to stop, to drain, or that it
+/// is late, its board is read, and the
 /// [`Death`](watertight::Death) is written to the journal, where the next worker finds it: it records the incident, and
 /// refuses the client whose work it was.
 pub struct Recording {
