@@ -11,7 +11,7 @@ fn check(bytes: &[u8]) {
     let text = text(bytes);
     let Ok(identity) = text.parse::<Identity>();
     comes_back(&identity);
-    comes_back(&Identity::Named(text.into_owned()));
+    comes_back(&Identity::named(text));
     if let Identity::Address(address) = identity {
         assert_eq!(Identity::of_address(address), identity, "an identity is its own");
     }
