@@ -5,14 +5,14 @@ use std::io;
 use tracing::warn;
 use watertight::Builder;
 #[cfg(unix)]
-use watertight::Journal;
+use watertight::{Journal, Store};
 #[cfg(unix)]
 use watertight_recorder::FlightRecorder;
 use watertight_supervisor::Supervised;
 
-#[cfg(unix)]
-use crate::minidump;
 use crate::settings::Supervisor;
+#[cfg(unix)]
+use crate::{metrics, minidump};
 
 /// What the parent, if there is one, has handed down for the isolation of faults.
 #[derive(Debug, Default)]
@@ -43,6 +43,9 @@ impl Left {
         });
         if let Some(damaged) = journal.as_ref().map(Journal::damaged).filter(|damaged| *damaged > 0) {
             warn!(damaged, "lines of the journal make no sense and are left out");
+        }
+        for (death, _) in journal.iter().flat_map(Store::deaths).filter(|(_, told)| *told) {
+            metrics::count_death(&death);
         }
         Self { recorder, journal }
     }

@@ -26,7 +26,7 @@ use prometheus_client::{
     registry::Registry,
 };
 use tracing::error;
-use watertight::{Fault, Incident, Sink, Stats};
+use watertight::{Death, Fault, Incident, Sink, Stats};
 use watertight_axum::Pace;
 
 /// Where it is asked.
@@ -44,13 +44,22 @@ static INCIDENTS: LazyLock<Family<Kind, Counter>> = LazyLock::new(Family::defaul
 static REGISTRY: LazyLock<Registry> = LazyLock::new(|| {
     let mut registry = Registry::with_prefix("watertight");
     registry.register("incidents_by_kind", "Incidents by fault and verdict", INCIDENTS.clone());
-    registry.register("deaths", "Deaths of the process that this one was told of", DEATHS.clone());
+    registry.register(
+        "deaths",
+        "Deaths of the server in the parent's journal, which keeps the latest 64",
+        DEATHS.clone(),
+    );
     registry.register_collector(Box::new(Process));
     registry
 });
 
 /// How this process died before it was started again, in the journal of its parent.
 static DEATHS: LazyLock<Family<[(&'static str, &'static str); 1], Counter>> = LazyLock::new(Family::default);
+
+/// Counts a death that an earlier server has told of.
+pub(crate) fn count_death(death: &Death) {
+    DEATHS.get_or_create(&[("manner", death.manner.as_str())]).inc();
+}
 
 /// The pace after a death; there is one server in a process but in tests.
 static PACE: OnceLock<Pace> = OnceLock::new();
@@ -86,7 +95,7 @@ impl Sink for CountingSink {
         let kind = [("fault", incident.fault.code()), ("verdict", incident.verdict.as_str())];
         INCIDENTS.get_or_create(&kind).inc();
         if let (Fault::Abort, Some(death)) = (incident.fault, &incident.death) {
-            DEATHS.get_or_create(&[("manner", death.manner.as_str())]).inc();
+            count_death(death);
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::{net::TcpListener, num::NonZeroU32, pin::Pin, sync::Arc};
 
 use tokio::sync::oneshot;
+use tracing::warn;
 use watertight_axum::Pace;
 use watertight_supervisor::Supervised;
 
@@ -18,7 +19,12 @@ pub(crate) struct Parent {
 impl Parent {
     /// Takes the socket that the parent holds. Of several the first is served.
     pub(crate) fn new(mut worker: Option<Supervised>) -> Self {
-        let listener = worker.as_mut().and_then(|worker| worker.listeners().into_iter().next());
+        let mut listeners = worker.as_mut().map(Supervised::listeners).unwrap_or_default().into_iter();
+        let listener = listeners.next();
+        for other in listeners {
+            let address = other.local_addr().map(|address| address.to_string()).unwrap_or_default();
+            warn!(address, "the server listens on one socket only: clients of this one are not answered");
+        }
         Self { worker: worker.map(Arc::new), listener }
     }
 

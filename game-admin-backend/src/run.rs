@@ -1,6 +1,9 @@
 //! From settings to a running server, and from a signal to its end.
 
-use std::io::{self, Write as _};
+use std::{
+    io::{self, Write as _},
+    time::{Duration, Instant},
+};
 
 use tracing::{info, warn};
 
@@ -83,6 +86,9 @@ fn runtime(lanes: bool) -> io::Result<tokio::runtime::Runtime> {
     builder.enable_all().build()
 }
 
+/// Signals that come this soon after another are the same one.
+const ONE_SIGNAL: Duration = Duration::from_millis(500);
+
 async fn serve(settings: Settings, incidents: RingSink, worker: Option<Supervised>) -> Result<(), RunError> {
     let mut signals = StopSignals::listen().map_err(RunError::Signals)?;
     if settings.server.lab {
@@ -115,7 +121,15 @@ async fn serve(settings: Settings, incidents: RingSink, worker: Option<Supervise
         }
         parent.stopping();
         _ = told.send(());
-        warn!(signal = signals.next().await, "a second signal cuts the end short");
+        // Service managers signal the parent and the server, and the parent does, too: that is one signal.
+        let first = Instant::now();
+        let second = loop {
+            let signal = signals.next().await;
+            if first.elapsed() >= ONE_SIGNAL {
+                break signal;
+            }
+        };
+        warn!(signal = second, "a second signal cuts the end short");
     };
     tokio::select! {
         ended = serving => ended.map_err(RunError::Serve),

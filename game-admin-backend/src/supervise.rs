@@ -1,10 +1,14 @@
 //! The parent process: it holds the address, starts the server as its worker, and starts it again when it dies.
 
 use std::{ffi::OsString, io, net::SocketAddr, time::Duration};
+#[cfg(unix)]
+use std::{fs::File, path::Path};
 
 use serde::{Deserialize, Serialize};
 use tracing::error;
 use watertight::Death;
+#[cfg(unix)]
+use watertight_supervisor::Recording;
 use watertight_supervisor::{
     Exceeded, Happening, Observer as _, Outcome, RestartPolicy, SuperviseError, Supervisor as Parent,
     SupervisorSettings, TracingObserver,
@@ -29,8 +33,8 @@ pub enum ParentError {
     /// The address could not be had.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// There is no memory for what outlives a worker.
-    #[error("cannot get memory for the flight recorder; --no-supervise runs without it")]
+    /// There is no memory, or no file, for what outlives a worker.
+    #[error("cannot keep what outlives the server; --no-supervise runs without")]
     Recording(#[source] io::Error),
     /// The operating system does not give what else it needs.
     #[error("cannot supervise the server; --no-supervise runs it alone")]
@@ -144,11 +148,24 @@ fn restart_policy(settings: &Supervisor) -> RestartPolicy {
 
 #[cfg(unix)]
 fn with_recording(parent: Parent, settings: &Supervisor) -> io::Result<Parent> {
-    let recording = watertight_supervisor::Recording::new()?.tell(log);
+    let recording = match &settings.journal {
+        Some(path) => Recording::in_journal(open_journal(path)?),
+        None => Recording::new()?,
+    };
+    let recording = recording.tell(log);
     Ok(parent.black_box(match &settings.minidumps {
         Some(directory) => recording.minidumps(directory),
         None => recording,
     }))
+}
+
+/// The file, for reading and appending. What is in it concerns clients, so nobody else reads it.
+#[cfg(unix)]
+fn open_journal(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+
+    let file = File::options().read(true).append(true).create(true).mode(0o600).open(path);
+    file.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
 }
 
 /// There is no memory that outlives a worker here.

@@ -78,9 +78,16 @@ pub fn has_memory_limit() -> bool {
 
         let of_its_group = || {
             let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
-            let path = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
-            let limit = std::fs::read_to_string(format!("/sys/fs/cgroup{path}/memory.max")).ok()?;
-            limit.trim().parse::<u64>().ok()
+            let read = |path: String| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+            let of_version_2 =
+                |line: &str| read(format!("/sys/fs/cgroup{}/memory.max", line.strip_prefix("0::")?));
+            let of_version_1 = |line: &str| {
+                let (_, path) = line.split_once(":memory:")?;
+                // Without a limit it says a number near the largest.
+                read(format!("/sys/fs/cgroup/memory{path}/memory.limit_in_bytes"))
+                    .filter(|limit| *limit < 1 << 60)
+            };
+            groups.lines().find_map(|line| of_version_2(line).or_else(|| of_version_1(line)))
         };
         getrlimit(Resource::As).current.is_some() || of_its_group().is_some()
     }

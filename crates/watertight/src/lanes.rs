@@ -109,7 +109,7 @@ pub(crate) fn start(settings: LaneSettings) -> std::io::Result<()> {
         tokio::runtime::Builder::new_multi_thread().thread_name("lane-children").enable_all().build()?;
     let (queue, jobs) = crossbeam_channel::unbounded();
     let context = keep(runtime);
-    runtimes::watch(&context);
+    runtimes::watch_children(&context);
     let crew = Mutex::new(Crew { started: 0, idle_since: None });
     let lanes =
         LANES.get_or_init(|| Lanes { settings, queue, jobs, context, threads: AtomicUsize::new(0), crew });

@@ -11,8 +11,6 @@ use parking_lot::Mutex;
 use tokio::runtime::{Handle, RuntimeMetrics};
 use tokio::task::JoinHandle;
 
-use crate::lanes::lanes;
-
 static RUNTIMES: Mutex<Vec<Watched>> = Mutex::new(Vec::new());
 
 /// How many nudges may be unanswered before only every [`SPARINGLY`]th is sent: every thread is held then, and there is
@@ -29,15 +27,33 @@ struct Watched {
     turns: Vec<u64>,
     nudges: Vec<JoinHandle<()>>,
     looks: u32,
+    /// Whether connections are served on it.
+    serves: bool,
 }
 
-/// Watches a runtime from now on, until it is shut down.
+/// Watches a runtime on which connections are served from now on, until it is shut down.
 pub(crate) fn watch(handle: &Handle) {
+    watch_as(handle, true);
+}
+
+/// Watches a runtime on which handlers' children run from now on, until it is shut down.
+pub(crate) fn watch_children(handle: &Handle) {
+    watch_as(handle, false);
+}
+
+fn watch_as(handle: &Handle, serves: bool) {
     let mut runtimes = RUNTIMES.lock();
     if runtimes.iter().all(|watched| watched.handle.id() != handle.id()) {
         let metrics = handle.metrics();
         let turns = vec![0; metrics.num_workers()];
-        runtimes.push(Watched { handle: handle.clone(), metrics, turns, nudges: Vec::new(), looks: 0 });
+        runtimes.push(Watched {
+            handle: handle.clone(),
+            metrics,
+            turns,
+            nudges: Vec::new(),
+            looks: 0,
+            serves,
+        });
     }
 }
 
@@ -88,17 +104,12 @@ impl Watched {
     }
 }
 
-/// Asks the runtimes and the lanes whether they still do any work.
+/// Asks the servers' runtimes whether they still do any work.
+///
+/// Not the lanes: handlers may hold all of them, and everything else goes on.
 #[derive(Default)]
 pub(crate) struct Probes {
-    /// One for each runtime, and one for the lanes.
-    asked: HashMap<Asked, JoinHandle<()>>,
-}
-
-#[derive(PartialEq, Eq, Hash)]
-enum Asked {
-    Runtime(tokio::runtime::Id),
-    Lanes,
+    asked: HashMap<tokio::runtime::Id, JoinHandle<()>>,
 }
 
 impl Probes {
@@ -106,17 +117,10 @@ impl Probes {
     pub(crate) fn are_answered(&mut self) -> bool {
         self.asked.retain(|_, probe| !probe.is_finished());
         let all = self.asked.is_empty();
-        let handles: Vec<_> = RUNTIMES.lock().iter().map(|watched| watched.handle.clone()).collect();
-        for handle in handles {
-            self.asked.entry(Asked::Runtime(handle.id())).or_insert_with(|| handle.spawn(async {}));
-        }
-        if let Some(lanes) = lanes() {
-            let on_lanes = || {
-                let probe = lanes.spawn(async {});
-                // On the runtime of the recovery, whose thread this is.
-                tokio::spawn(probe)
-            };
-            self.asked.entry(Asked::Lanes).or_insert_with(on_lanes);
+        let serving =
+            RUNTIMES.lock().iter().filter(|one| one.serves).map(|one| one.handle.clone()).collect::<Vec<_>>();
+        for handle in serving {
+            self.asked.entry(handle.id()).or_insert_with(|| handle.spawn(async {}));
         }
         all
     }
@@ -208,6 +212,7 @@ mod tests {
             metrics,
             nudges: Vec::new(),
             looks: 0,
+            serves: true,
         };
         let deadline = Instant::now() + Duration::from_secs(5);
         // It parks when it has found nothing to do.

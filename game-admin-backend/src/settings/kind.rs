@@ -26,8 +26,11 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// An IP address with a port.
     Address,
-    /// A directory, or none.
-    Directory,
+    /// A path, or none.
+    Path {
+        /// What is there, in words that end an error message.
+        what: &'static str,
+    },
     /// Directives of a log filter.
     Filter,
     /// A list of [`FailEvent`]s.
@@ -122,7 +125,7 @@ impl Kind {
                 }
             }
             Self::Address => read_address(text.ok_or(Refusal::WrongType)?),
-            Self::Directory => match text {
+            Self::Path { .. } => match text {
                 // A value of `None` is the default: there is none.
                 None if value.to_empty().is_some() => Ok(value.clone()),
                 None => Err(Refusal::WrongType),
@@ -159,7 +162,7 @@ impl fmt::Display for Kind {
             Self::Integer { min, max, unit } => write!(formatter, "{min} to {max} {unit}"),
             Self::Choice(names) => formatter.write_str(&names.join(" or ")),
             Self::Address => formatter.write_str("an address as IP:PORT, such as 127.0.0.1:3002 or [::1]:3002"),
-            Self::Directory => formatter.write_str("a directory, which is made when it is missing"),
+            Self::Path { what } => write!(formatter, "{what}, which is made when it is missing"),
             Self::Filter => formatter.write_str(
                 "off, error, warn, info, debug or trace, alone or per target as in warn,game_admin_backend=debug",
             ),

@@ -191,7 +191,9 @@ section! {
         /// Time without an answer of the server's threads after which it is aborted and started again.
         wedge_limit_ms: u64 = 10 * SECOND_MS, Kind::milliseconds(500, 60 * MINUTE_MS);
         /// Where a minidump of each crash is written, for a debugger; without it none is. The latest 16 are kept. Linux only.
-        minidumps: Option<PathBuf> = None, Kind::Directory;
+        minidumps: Option<PathBuf> = None, Kind::Path { what: "a directory" };
+        /// Where quarantines and deaths are kept for the next server; without it in memory, as long as the parent lives.
+        journal: Option<PathBuf> = None, Kind::Path { what: "a file" };
         /// How many connections are accepted each second after a death; 0 is any number.
         accepts_per_second: u32 = 2_000, Kind::count(0, 1_000_000);
         /// How long after a death they are accepted at that pace.

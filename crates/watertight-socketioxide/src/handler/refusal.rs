@@ -35,7 +35,7 @@ impl Refusal {
     pub(crate) fn breaker_open(retry_after: std::time::Duration) -> Self {
         Self {
             code: "breaker_open",
-            message: "This event is switched off for a while, because it failed for several clients.",
+            message: "This event is switched off for a while, because it has failed.",
             retry_after_ms: u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX),
         }
     }

@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use signal_hook::consts::{SIGHUP, SIGINT, SIGKILL, SIGTERM};
 use watertight::flight::Record;
 use watertight::{Death, Exit, IncidentId, Journal};
 use watertight_recorder::{
@@ -134,6 +135,14 @@ fn forget_oldest(directory: &Path) {
     }
 }
 
+/// Whether it ended by a signal that nobody sends to have it end.
+fn is_crash(worker: &WorkerDeath) -> bool {
+    const ASKED: [i32; 4] = [SIGTERM, SIGINT, SIGHUP, SIGKILL];
+    // One that does not start is aborted.
+    worker.told != Some(Told::NotReady)
+        && matches!(worker.ending, Ending::Signal(signal) if !ASKED.contains(&signal))
+}
+
 fn exit_of(worker: &WorkerDeath) -> Exit {
     let mut exit = Exit::now(worker.uptime);
     match worker.ending {
@@ -184,7 +193,7 @@ impl BlackBox for Recording {
     fn died(&mut self, death: &WorkerDeath) {
         let board = self.boards.remove(&death.generation);
         // One that was never ready served nobody.
-        if !death.was_asked_for() && death.told != Some(Told::NotReady) {
+        if is_crash(death) || !(death.was_asked_for() || death.told == Some(Told::NotReady)) {
             self.bury(death, board);
         }
     }
