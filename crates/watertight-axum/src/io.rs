@@ -260,14 +260,18 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncRead for GuardedI
         tasks.note(&self.shared.transport);
         if let Some(waiting) = unread {
             if let Some(read) = waiting.take(buf) {
+                self.shared.transport.reads(true);
                 return Poll::Ready(read);
             }
             *unread = None;
         }
+        let before = buf.filled().len();
         let polled = Pin::new(io).poll_read(cx, buf);
         if polled.is_pending() {
             keep(reader, cx);
         }
+        // Whoever dies next on this thread, outside of any scope, dies of these bytes.
+        self.shared.transport.reads(buf.filled().len() > before);
         polled
     }
 }

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
@@ -51,25 +51,41 @@ pub struct GuardService<S> {
 /// Whether a server is shutting down, and what it answers all the same.
 #[derive(Debug)]
 pub(crate) struct Closing {
-    begun: AtomicBool,
+    phase: AtomicU8,
     answered: &'static [&'static str],
 }
+
+/// It answers everything.
+const OPEN: u8 = 0;
+/// It answers hardly anything.
+const REFUSING: u8 = 1;
+/// It answers everything, as the last request of its connection: the next connection is another process's.
+const HANDING_OVER: u8 = 2;
 
 impl Closing {
     /// It is not. `answered` are the paths that it will answer to the end.
     pub(crate) fn new(answered: &'static [&'static str]) -> Self {
-        Self { begun: AtomicBool::new(false), answered }
+        Self { phase: AtomicU8::new(OPEN), answered }
     }
 
     /// From now on it is.
     pub(crate) fn begin(&self) {
-        self.begun.store(true, Ordering::Release);
+        self.phase.store(REFUSING, Ordering::Release);
+    }
+
+    /// From now on it is, and others serve who comes.
+    pub(crate) fn hand_over(&self) {
+        self.phase.store(HANDING_OVER, Ordering::Release);
+    }
+
+    fn hands_over(&self) -> bool {
+        self.phase.load(Ordering::Acquire) == HANDING_OVER
     }
 
     /// Whether a request comes too late: it does not go on with an Engine.IO session whose client is still to be told.
     fn refuses<B>(&self, request: &Request<B>) -> bool {
         let goes_on = |query: &str| query.split('&').any(|pair| pair.starts_with("sid="));
-        self.begun.load(Ordering::Acquire)
+        self.phase.load(Ordering::Acquire) == REFUSING
             && !request.uri().query().is_some_and(goes_on)
             && !self.answered.contains(&request.uri().path())
     }
@@ -99,6 +115,7 @@ where
                 future: None,
                 otherwise: StatusCode::SERVICE_UNAVAILABLE,
                 connection: None,
+                closing: None,
             };
         }
         if let Some(connection) = &self.connection {
@@ -106,7 +123,8 @@ where
         }
         let connection = request.extensions().get::<Connection>().cloned();
         let future = quietly(|| self.inner.call(request));
-        GuardFuture { future, otherwise: StatusCode::INTERNAL_SERVER_ERROR, connection }
+        let closing = self.closing.clone();
+        GuardFuture { future, otherwise: StatusCode::INTERNAL_SERVER_ERROR, connection, closing }
     }
 }
 
@@ -120,6 +138,7 @@ pin_project! {
         // What is answered then.
         otherwise: StatusCode,
         connection: Option<Connection>,
+        closing: Option<Arc<Closing>>,
     }
 }
 
@@ -140,11 +159,13 @@ where
             quietly(|| this.future.set(None));
             return Poll::Ready(Ok(status_alone(*this.otherwise)));
         };
-        let response = ready!(polled)?;
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS
-            && let Some(connection) = this.connection
-        {
-            connection.linked();
+        let mut response = ready!(polled)?;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            if let Some(connection) = this.connection {
+                connection.linked();
+            }
+        } else if this.closing.as_ref().is_some_and(|closing| closing.hands_over()) {
+            response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
         }
         Poll::Ready(Ok(response))
     }

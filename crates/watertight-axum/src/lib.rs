@@ -27,6 +27,7 @@
 mod io;
 mod layer;
 mod listener;
+mod pace;
 mod serve;
 mod watch;
 pub mod ws;
@@ -52,4 +53,5 @@ pub mod fuzzing {
 pub use io::GuardedIo;
 pub use layer::{GuardFuture, GuardLayer, GuardService};
 pub use listener::{GuardedListener, tune};
+pub use pace::Pace;
 pub use serve::{Serve, serve};

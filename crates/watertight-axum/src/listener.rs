@@ -9,9 +9,11 @@ use std::sync::{Arc, Weak};
 use axum::serve::Listener;
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use watertight::{CloseMode, Seal, ServerId};
 
 use crate::io::GuardedIo;
+use crate::pace::Pace;
 
 /// Wraps a listener: every connection it accepts is a [`GuardedIo`].
 ///
@@ -22,6 +24,11 @@ pub struct GuardedListener<L> {
     listener: L,
     server: ServerId,
     accepted: Accepted,
+    pace: Option<Pace>,
+    /// Whether the next connection may be accepted, as far as the pace goes.
+    may_accept: bool,
+    /// Whether others accept from now on.
+    stopped: watch::Sender<bool>,
 }
 
 /// How much the system buffers for a client that does not read; Linux takes twice of that. Enough for 5 MB/s over 100 ms,
@@ -55,6 +62,12 @@ impl Accepted {
         parts.push(part);
     }
 
+    /// How many are still open.
+    pub(crate) fn open(&self) -> usize {
+        let parts = self.0.lock();
+        parts.iter().filter_map(Weak::upgrade).filter(|part| !part.is_gone()).count()
+    }
+
     /// Cuts whatever is still open.
     pub(crate) fn cut(&self) {
         let parts = std::mem::take(&mut *self.0.lock());
@@ -67,7 +80,21 @@ impl Accepted {
 impl<L: Listener> GuardedListener<L> {
     /// Guards what `listener` accepts.
     pub fn new(listener: L) -> Self {
-        Self { listener, server: ServerId::new(), accepted: Accepted::default() }
+        let (server, accepted) = (ServerId::new(), Accepted::default());
+        let (stopped, _) = watch::channel(false);
+        Self { listener, server, accepted, pace: None, may_accept: false, stopped }
+    }
+
+    /// Accepts at this pace. Default: as fast as it can.
+    #[must_use]
+    pub fn pace(mut self, pace: Pace) -> Self {
+        self.pace = Some(pace);
+        self
+    }
+
+    /// What makes it accept nothing any more.
+    pub(crate) fn stopper(&self) -> watch::Sender<bool> {
+        self.stopped.clone()
     }
 
     pub(crate) fn accepted(&self) -> Accepted {
@@ -86,7 +113,26 @@ impl<L: Listener> Listener for GuardedListener<L> {
     type Addr = L::Addr;
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        let (io, address) = self.listener.accept().await;
+        let mut stopped = self.stopped.subscribe();
+        let stop = async move {
+            // The sender is here.
+            let _ = stopped.wait_for(|stopped| *stopped).await;
+        };
+        let accepting = async {
+            if !self.may_accept
+                && let Some(pace) = &self.pace
+            {
+                pace.wait().await;
+            }
+            self.may_accept = true;
+            self.listener.accept().await
+        };
+        let (io, address) = tokio::select! {
+            biased;
+            () = stop => std::future::pending().await,
+            accepted = accepting => accepted,
+        };
+        self.may_accept = false;
         if let Some(tcp) = (&io as &dyn Any).downcast_ref::<TcpStream>() {
             // A connection that is reset already fails here, and will soon enough elsewhere.
             let _ = tune(tcp);

@@ -20,9 +20,13 @@ use watertight::{Connection, Notice};
 
 use crate::layer::{Closing, GuardService};
 use crate::listener::GuardedListener;
+use crate::pace::Pace;
 
 /// How long [`Serve`] waits for its clients to be gone when it shuts down, by default.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long connections that are idle while another process has taken over are kept for a request that may be under way.
+const LAST_REQUESTS: Duration = Duration::from_secs(1);
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// On top of that: for responses that are being written.
 const LAST_RESPONSES: Duration = Duration::from_millis(500);
 
@@ -50,7 +54,15 @@ pub fn serve<L: Listener, M>(listener: L, app: M) -> Serve<L, M> {
     watertight::ensure_installed();
     let notice = Notice::new("shutdown", "The server is shutting down.").retry(true, Duration::from_secs(1));
     let listener = GuardedListener::new(listener);
-    Serve { listener, app, signal: pending(), drain_timeout: DRAIN_TIMEOUT, notice, answered: &[] }
+    Serve {
+        listener,
+        app,
+        signal: pending(),
+        drain_timeout: DRAIN_TIMEOUT,
+        notice,
+        answered: &[],
+        taken_over: Box::new(|| false),
+    }
 }
 
 /// The future of [`serve`].
@@ -63,7 +75,11 @@ pub struct Serve<L, M, F = Pending<()>> {
     notice: Notice,
     /// Paths that are answered to the end.
     answered: &'static [&'static str],
+    taken_over: TakenOver,
 }
+
+/// Says whether another process accepts from the same socket.
+type TakenOver = Box<dyn Fn() -> bool + Send>;
 
 impl<L: Listener, M, F> Serve<L, M, F> {
     /// Shuts down when `signal` completes: refuses new sessions and requests with status 503, tells every client with
@@ -74,8 +90,8 @@ impl<L: Listener, M, F> Serve<L, M, F> {
     where
         G: Future<Output = ()> + Send + 'static,
     {
-        let Self { listener, app, signal: _, drain_timeout, notice, answered } = self;
-        Serve { listener, app, signal, drain_timeout, notice, answered }
+        let Self { listener, app, signal: _, drain_timeout, notice, answered, taken_over } = self;
+        Serve { listener, app, signal, drain_timeout, notice, answered, taken_over }
     }
 
     /// How long to wait for the clients to be gone. Default 10 s.
@@ -94,6 +110,20 @@ impl<L: Listener, M, F> Serve<L, M, F> {
     /// none.
     pub fn answer_to_the_end(mut self, paths: &'static [&'static str]) -> Self {
         self.answered = paths;
+        self
+    }
+
+    /// Accepts connections at this pace. Default: as fast as it can.
+    pub fn pace(mut self, pace: Pace) -> Self {
+        self.listener = self.listener.pace(pace);
+        self
+    }
+
+    /// Asked when the shutdown begins: whether another process has taken over and accepts from the same socket. Then this
+    /// one accepts nothing any more, and answers whatever still comes over its open connections, each with
+    /// `Connection: close`, so that no request is lost. Default: nobody has.
+    pub fn taken_over(mut self, taken_over: impl Fn() -> bool + Send + 'static) -> Self {
+        self.taken_over = Box::new(taken_over);
         self
     }
 
@@ -124,8 +154,8 @@ where
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let Self { listener, app, signal, drain_timeout, notice, answered } = self;
-            let (server, accepted) = (listener.server(), listener.accepted());
+            let Self { listener, app, signal, drain_timeout, notice, answered, taken_over } = self;
+            let (server, accepted, stopper) = (listener.server(), listener.accepted(), listener.stopper());
             let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
             let closing = Arc::new(Closing::new(answered));
             let app = GuardedMakeService { inner: app, closing: Arc::clone(&closing) };
@@ -140,11 +170,27 @@ where
                 served = &mut serving => return served,
                 () = signal => {}
             }
-            closing.begin();
             let end = Instant::now() + drain_timeout;
-            // Connections are still accepted meanwhile: a client that polls is told by its next request, for which it
-            // may open one. New sessions and all other requests are refused.
-            let drain = watertight::ensure_installed().drain(Some(server), &notice, drain_timeout);
+            let handing_over = taken_over();
+            if handing_over {
+                stopper.send_replace(true);
+                closing.hand_over();
+            } else {
+                // Connections are still accepted meanwhile: a client that polls is told by its next request, for which it
+                // may open one. New sessions and all other requests are refused.
+                closing.begin();
+            }
+            let drain = async {
+                let left = watertight::ensure_installed().drain(Some(server), &notice, drain_timeout).await;
+                if handing_over {
+                    // An idle connection may have a request under way, which closing it now would lose.
+                    let idle = Instant::now() + LAST_REQUESTS;
+                    while accepted.open() > 0 && Instant::now() < idle.min(end) {
+                        tokio::time::sleep(LOOK_AGAIN).await;
+                    }
+                }
+                left
+            };
             let left = tokio::select! {
                 served = &mut serving => return served,
                 left = drain => left,

@@ -1,4 +1,14 @@
-//! Where a thread that blocks is right now, seen from outside while it blocks.
+//! What is left of a process that dies, and where a thread that blocks is right now.
+//!
+//! # The flight recorder
+//!
+//! A parent makes [`shared_memory`], its worker inherits and [maps](FlightRecorder::map) it, and writes there whose work each
+//! thread is at; a thread that gets a signal which ends the process [marks](FlightRecorder::mark_crashes) itself. When
+//! the worker is dead the parent reads a [`Record`](watertight::flight::Record) of it. On every Unix; the marks on Linux.
+//!
+//! # Stacks of threads that block
+//!
+//! Seen from outside while they block:
 //!
 //! ```no_run
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -44,13 +54,45 @@
 
 #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 mod elsewhere;
+#[cfg(unix)]
+mod flight;
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod linux;
+#[cfg(unix)]
+mod sys;
 
 #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 pub use elsewhere::ThreadStacks;
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub use linux::ThreadStacks;
+
+#[cfg(unix)]
+pub use flight::{FlightFile, FlightRecorder, shared_journal, shared_memory};
+
+/// Why a board cannot be kept for the parent to read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotRecorded {
+    /// The memory that the parent gave is not enough.
+    #[error(
+        "the flight recorder's memory has {has} bytes and needs {needs}: parent and worker are of different builds"
+    )]
+    TooSmall {
+        /// What it has, in bytes.
+        has: u64,
+        /// What this build needs, in bytes.
+        needs: u64,
+    },
+    /// The memory cannot be used.
+    #[error("the flight recorder's memory cannot be mapped")]
+    Memory(#[source] std::io::Error),
+    /// The handler cannot be installed.
+    #[error("signals that end the process cannot be handled: {0}")]
+    Signals(String),
+    /// There is no way to do it on this platform.
+    #[error("who dies is marked on Linux, on x86-64 and ARM64 only")]
+    Platform,
+}
 
 /// Why stacks cannot be taken here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

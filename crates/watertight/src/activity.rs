@@ -7,11 +7,13 @@ use std::hash::{Hash, Hasher};
 use std::sync::{Arc, LazyLock};
 
 use parking_lot::RwLock;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+use crate::board;
 
 /// How many different activities the process tells apart by number. Past that, those that nobody uses are forgotten;
 /// when all are used, a further one has no number and a stall in it is reported without its name.
-const MAX_KNOWN: usize = 16 * 1024;
+pub(crate) const MAX_KNOWN: usize = 16 * 1024;
 
 /// When looking for those that nobody uses has found less than so many, the next look is so many later.
 const SPARINGLY: usize = MAX_KNOWN / 16;
@@ -29,7 +31,7 @@ struct Known {
 }
 
 /// The kind of work an [`Activity`] stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ActivityKind {
@@ -65,6 +67,28 @@ impl ActivityKind {
             Self::WebSocket => "websocket",
             Self::Task => "task",
         }
+    }
+
+    /// Every kind, each at the place that is its number on the board. New ones go to the end.
+    const ALL: [Self; 8] = [
+        Self::Connect,
+        Self::Middleware,
+        Self::Event,
+        Self::Fallback,
+        Self::Disconnect,
+        Self::Transport,
+        Self::WebSocket,
+        Self::Task,
+    ];
+
+    /// What the board knows it by.
+    pub(crate) fn number(self) -> u8 {
+        Self::ALL.iter().position(|kind| *kind == self).map_or(u8::MAX, |at| at as u8)
+    }
+
+    /// The kind that the board knows by this number.
+    pub(crate) fn by_number(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number)).copied()
     }
 }
 
@@ -103,6 +127,15 @@ impl Activity {
     /// What the board knows it by; 0 for none.
     pub(crate) fn number(&self) -> u32 {
         self.0.number
+    }
+
+    /// Writes what is known by now on the board of this process, which has just been set up.
+    pub(crate) fn write_all() {
+        // Alone, as every writer.
+        let known = KNOWN.write();
+        for (number, parts) in &known.by_number {
+            board::write_activity(*number, parts.kind, &parts.namespace, &parts.name);
+        }
     }
 
     /// The transport's own work.
@@ -152,6 +185,7 @@ impl Known {
         }
         self.last += 1;
         parts.number = self.last;
+        board::write_activity(self.last, parts.kind, &parts.namespace, &parts.name);
         let parts = Arc::new(parts);
         self.all.insert(Arc::clone(&parts));
         self.by_number.insert(self.last, Arc::clone(&parts));
@@ -182,6 +216,21 @@ impl fmt::Display for Activity {
             }
         }
         Ok(())
+    }
+}
+
+impl<'de> Deserialize<'de> for Activity {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        /// As it is serialised.
+        #[derive(Deserialize)]
+        struct Form {
+            kind: ActivityKind,
+            namespace: String,
+            name: String,
+        }
+
+        let Form { kind, namespace, name } = Form::deserialize(deserializer)?;
+        Ok(Self::new(kind, namespace, name))
     }
 }
 
@@ -236,6 +285,21 @@ mod tests {
         drop(used);
         let numbers = (0..=SPARINGLY).map(|n| known.add(parts(5 * MAX_KNOWN + n)).number);
         assert_ne!(numbers.last(), Some(0), "it is looked again after a while");
+    }
+
+    #[test]
+    fn a_kind_is_known_by_its_number() {
+        for kind in ActivityKind::ALL {
+            assert_eq!(ActivityKind::by_number(kind.number()), Some(kind));
+        }
+        assert_eq!(ActivityKind::by_number(u8::MAX), None);
+    }
+
+    #[test]
+    fn comes_back_as_it_was() {
+        let activity = Activity::new(ActivityKind::Event, "/", "chat");
+        let text = serde_json::to_string(&activity).expect("serialises");
+        assert_eq!(serde_json::from_str::<Activity>(&text).expect("reads back"), activity);
     }
 
     #[test]

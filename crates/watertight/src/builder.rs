@@ -7,6 +7,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
+use crate::activity::Activity;
+use crate::board::Board;
 use crate::breaker::{BreakerSettings, Breakers};
 use crate::conduct::{ConductSettings, RateSettings};
 use crate::error::InstallError;
@@ -21,6 +23,7 @@ use crate::mailbox::Mailbox;
 use crate::moment::Moment;
 use crate::policy::{Policy, StandardPolicy};
 use crate::quarantine::{Quarantine, QuarantineSettings};
+use crate::recorder::Recorder;
 use crate::recovery;
 use crate::settings::{PreviousHook, Settings};
 use crate::sink::{Sink, TracingSink};
@@ -39,6 +42,7 @@ pub struct Builder {
     conduct: ConductSettings,
     store: Option<Box<dyn Store>>,
     stacks: Option<Box<dyn Stacks>>,
+    recorder: Option<Box<dyn Recorder>>,
 }
 
 impl Builder {
@@ -53,6 +57,7 @@ impl Builder {
             conduct: ConductSettings::default(),
             store: None,
             stacks: None,
+            recorder: None,
         }
     }
 }
@@ -169,6 +174,13 @@ impl Builder {
         self
     }
 
+    /// Memory that outlives the process, where it writes whose work each thread is at: whoever reads that when the process
+    /// is dead knows at whose work it died. See [`flight`](crate::flight). Default: none.
+    pub fn recorder(mut self, recorder: impl Recorder) -> Self {
+        self.recorder = Some(Box::new(recorder));
+        self
+    }
+
     /// How many pieces of [`blocking`](crate::blocking) work run at once. 1 to 4,096, default 32.
     pub fn blocking_threads(mut self, threads: usize) -> Self {
         self.settings.blocking_threads = threads;
@@ -202,7 +214,8 @@ impl Builder {
     /// When it is installed already, a setting is out of its bounds, or the thread does not start. The
     /// process is then as it was.
     pub fn install(self) -> Result<Watertight, InstallError> {
-        let Self { settings, policy, mut sinks, quarantine, breakers, conduct, store, stacks } = self;
+        let Self { settings, policy, mut sinks, quarantine, breakers, conduct, store, stacks, recorder } =
+            self;
         settings.check()?;
         quarantine.check()?;
         breakers.check()?;
@@ -210,6 +223,12 @@ impl Builder {
         let _installing = INSTALLING.lock();
         if INSTALLED.get().is_some() {
             return Err(InstallError::AlreadyInstalled);
+        }
+        if let Some(recorder) = recorder {
+            if !Board::record(recorder) {
+                return Err(InstallError::Recorder);
+            }
+            Activity::write_all();
         }
         warn_about_abort();
         if sinks.is_empty() {
@@ -236,6 +255,8 @@ impl Builder {
         {
             inner.quarantine.restore(entries, Moment::now());
         }
+        // Before anybody can connect.
+        let aftermath = inner.draw_conclusions(Moment::now());
         if let Some(stacks) = stacks {
             stacks::set(stacks);
         }
@@ -243,7 +264,7 @@ impl Builder {
             lanes::start(settings).map_err(InstallError::Thread)?;
         }
         watchdog::start(Arc::clone(&inner)).map_err(InstallError::Thread)?;
-        recovery::start(Arc::clone(&inner), commands).map_err(InstallError::Thread)?;
+        recovery::start(Arc::clone(&inner), commands, aftermath).map_err(InstallError::Thread)?;
         let watertight = INSTALLED.get_or_init(|| Watertight { inner: Arc::clone(&inner) }).clone();
         hook::install(inner);
         Ok(watertight)

@@ -11,6 +11,7 @@ use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
+use crate::board::Person;
 use crate::conduct::{Conduct, Limited, Misbehaviour, Rates, Standing};
 use crate::fault::{Attribution, Report};
 use crate::guard::quietly;
@@ -44,6 +45,8 @@ pub struct Compartment {
     lost_fault: AtomicBool,
     /// The task that seals it and waits for its parts.
     sealer: AtomicWaker,
+    /// Where the board says who it is, when that outlives the process.
+    person: Option<Person>,
 }
 
 /// What is known of its client.
@@ -57,6 +60,20 @@ struct Who {
     anonymous: bool,
 }
 
+impl Who {
+    fn address(&self) -> Option<IpAddr> {
+        self.client.or(self.peer.map(|peer| peer.ip()))
+    }
+
+    fn identity(&self) -> Option<Identity> {
+        match &self.identity {
+            Some(named) => Some(named.clone()),
+            None if self.anonymous => None,
+            None => self.address().map(Identity::of_address),
+        }
+    }
+}
+
 impl Compartment {
     /// A live compartment, not yet known to any registry: see
     /// [`Registry::open`](crate::Registry::open). Remembers the tokio runtime it is created on.
@@ -68,8 +85,9 @@ impl Compartment {
         }
         let (conduct, rates) =
             crate::installed().map_or_else(Default::default, |watertight| watertight.manners());
-        Arc::new(Self {
-            key: NEXT.fetch_add(1, Ordering::Relaxed),
+        let key = NEXT.fetch_add(1, Ordering::Relaxed);
+        let compartment = Self {
+            key,
             session: OnceLock::new(),
             who: Mutex::new(Who { peer, ..Who::default() }),
             server,
@@ -84,7 +102,23 @@ impl Compartment {
             had_transport: AtomicBool::new(false),
             lost_fault: AtomicBool::new(false),
             sealer: AtomicWaker::new(),
-        })
+            person: Person::new(key),
+        };
+        compartment.show(&compartment.who.lock());
+        Arc::new(compartment)
+    }
+
+    /// Says on the board who it is.
+    fn show(&self, who: &Who) {
+        if let Some(person) = &self.person {
+            person.show(self.session(), who.identity().as_ref());
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Who)) {
+        let mut who = self.who.lock();
+        change(&mut who);
+        self.show(&who);
     }
 
     /// A number that no other compartment of this process ever has.
@@ -107,7 +141,9 @@ impl Compartment {
 
     /// Sets the session id; the first one stays. Answers whether it is the one that is set now.
     pub(crate) fn set_session(&self, session: &str) -> bool {
-        &**self.session.get_or_init(|| session.into()) == session
+        let is_set = &**self.session.get_or_init(|| session.into()) == session;
+        self.change(|_| ());
+        is_set
     }
 
     /// The address at the other end of its TCP connection, where known: of the one that it has alone, else of
@@ -118,24 +154,23 @@ impl Compartment {
     }
 
     pub(crate) fn set_peer(&self, peer: SocketAddr) {
-        self.who.lock().peer = Some(peer);
+        self.change(|who| who.peer = Some(peer));
     }
 
     /// Sets the client's own address, as trusted proxies in front of the server tell it.
     pub fn set_client(&self, client: IpAddr) {
-        self.who.lock().client = Some(client);
+        self.change(|who| who.client = Some(client));
     }
 
     /// Notes that its address says nothing of its client. It has no identity then, unless it is [named](Self::identify).
     pub fn set_anonymous(&self) {
-        self.who.lock().anonymous = true;
+        self.change(|who| who.anonymous = true);
     }
 
     /// The client's address: as trusted proxies tell it, else the [peer's](Self::peer).
     #[must_use]
     pub fn client(&self) -> Option<IpAddr> {
-        let who = self.who.lock();
-        who.client.or(who.peer.map(|peer| peer.ip()))
+        self.who.lock().address()
     }
 
     /// The server that accepted it, where known.
@@ -148,18 +183,12 @@ impl Compartment {
     /// [`Identity::of_address`] has it.
     #[must_use]
     pub fn identity(&self) -> Option<Identity> {
-        let who = self.who.lock();
-        let address = || who.client.or(who.peer.map(|peer| peer.ip()));
-        match &who.identity {
-            Some(named) => Some(named.clone()),
-            None if who.anonymous => None,
-            None => address().map(Identity::of_address),
-        }
+        self.who.lock().identity()
     }
 
     /// Says who it is, in the application's own words (`user:42`).
     pub fn identify(&self, name: impl Into<String>) {
-        self.who.lock().identity = Some(Identity::Named(name.into()));
+        self.change(|who| who.identity = Some(Identity::named(name)));
     }
 
     /// Whether its client may send one more message, of so many bytes. Costs nothing unless rates are set.

@@ -30,6 +30,12 @@ pub enum InstallError {
          built and before `serve` (both install the defaults when nothing is installed yet)"
     )]
     AlreadyInstalled,
+    /// The recorder came too late, or has too little memory.
+    #[error(
+        "the recorder cannot be used: it needs {} bytes of memory, and to be installed before the first connection",
+        crate::flight::WORDS * 8
+    )]
+    Recorder,
     /// A duration is outside of its bounds.
     #[error("`{name}` is {value:?}: it must be between {min:?} and {max:?}")]
     OutOfBounds {

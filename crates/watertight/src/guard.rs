@@ -92,10 +92,10 @@ fn enter<R, N: FnOnce(&Notice) + Send + 'static>(
     responder: &mut Option<N>,
     work: impl FnOnce() -> R,
 ) -> Result<R, Caught> {
-    let previous = scope::swap(scope.take());
+    let previous = scope::enter(scope.take());
     let outer = scope::swap_pending(None);
     let result = catch_unwind(AssertUnwindSafe(work));
-    *scope = scope::swap(previous);
+    *scope = scope::leave(previous);
     if let (Err(_), Some(scope)) = (&result, &scope) {
         // Before anybody else can be let in to try.
         scope.failed();
@@ -116,10 +116,10 @@ pub(crate) struct Carried {
 
 /// Runs `work` inside `scope` for a boundary in another thread, which is given the panic to go on with.
 pub(crate) fn carry<R>(scope: Option<Scope>, work: impl FnOnce() -> R) -> Result<R, Carried> {
-    let previous = scope::swap(scope);
+    let previous = scope::enter(scope);
     let outer = scope::swap_pending(None);
     let result = catch_unwind(AssertUnwindSafe(work));
-    scope::swap(previous);
+    scope::leave(previous);
     let mut seen = scope::swap_pending(outer);
     match result {
         Ok(result) => {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use ulid::Ulid;
 
 use crate::activity::Activity;
+use crate::death::Death;
 use crate::fault::{Attribution, Component, Fault, Location, Outcome};
 use crate::identity::Identity;
 use crate::policy::Verdict;
@@ -117,6 +118,9 @@ pub struct Incident {
     /// From the fault until nothing of the compartment was left. `None` when nothing was sealed for it.
     #[serde(serialize_with = "as_micros", rename = "sealed_after_us")]
     pub sealed_after: Option<Duration>,
+    /// How the process died, when that was the fault.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub death: Option<Arc<Death>>,
     /// Whether its location panics so often that it should be counted, not printed.
     pub storm: bool,
 }

@@ -4,10 +4,14 @@
 //! it over: one handler that blocks for three seconds freezes every socket although another thread is idle. A task
 //! spawned from outside wakes a parked thread, which takes the driver when it parks again.
 
+use std::collections::HashMap;
+
 use futures_util::FutureExt;
 use parking_lot::Mutex;
 use tokio::runtime::{Handle, RuntimeMetrics};
 use tokio::task::JoinHandle;
+
+use crate::lanes::lanes;
 
 static RUNTIMES: Mutex<Vec<Watched>> = Mutex::new(Vec::new());
 
@@ -81,6 +85,40 @@ impl Watched {
             self.nudges.push(self.handle.spawn(async {}));
         }
         alive
+    }
+}
+
+/// Asks the runtimes and the lanes whether they still do any work.
+#[derive(Default)]
+pub(crate) struct Probes {
+    /// One for each runtime, and one for the lanes.
+    asked: HashMap<Asked, JoinHandle<()>>,
+}
+
+#[derive(PartialEq, Eq, Hash)]
+enum Asked {
+    Runtime(tokio::runtime::Id),
+    Lanes,
+}
+
+impl Probes {
+    /// Whether everything that was asked before has answered. Asks again what has.
+    pub(crate) fn are_answered(&mut self) -> bool {
+        self.asked.retain(|_, probe| !probe.is_finished());
+        let all = self.asked.is_empty();
+        let handles: Vec<_> = RUNTIMES.lock().iter().map(|watched| watched.handle.clone()).collect();
+        for handle in handles {
+            self.asked.entry(Asked::Runtime(handle.id())).or_insert_with(|| handle.spawn(async {}));
+        }
+        if let Some(lanes) = lanes() {
+            let on_lanes = || {
+                let probe = lanes.spawn(async {});
+                // On the runtime of the recovery, whose thread this is.
+                tokio::spawn(probe)
+            };
+            self.asked.entry(Asked::Lanes).or_insert_with(on_lanes);
+        }
+        all
     }
 }
 

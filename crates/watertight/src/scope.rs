@@ -41,6 +41,8 @@ struct ThreadState {
     /// unwinds out of a scope or is caught by the application before that.
     pending: Cell<Option<Box<Report>>>,
     place: Cell<Place>,
+    /// How deep scopes are nested.
+    depth: Cell<u32>,
 }
 
 /// Where on the board a thread says what it works on.
@@ -48,39 +50,49 @@ struct ThreadState {
 enum Place {
     /// It has not entered a scope yet.
     Unknown,
-    At(&'static Slot),
-    /// Nowhere: it may work for as long as it likes, or the board is full.
-    Unwatched,
+    At(Slot),
+    /// Nowhere: the board is full.
+    Nowhere,
 }
 
 thread_local! {
     static THREAD: ThreadState = const {
-        ThreadState { current: Cell::new(None), pending: Cell::new(None), place: Cell::new(Place::Unknown) }
+        ThreadState {
+            current: Cell::new(None),
+            pending: Cell::new(None),
+            place: Cell::new(Place::Unknown),
+            depth: Cell::new(0),
+        }
     };
 }
 
 impl ThreadState {
     /// Says on the board what comes next.
     #[inline]
-    fn show(&self, next: Option<&Scope>, outermost: bool) {
-        let slot = match self.place.get() {
-            Place::At(slot) => slot,
-            Place::Unwatched => return,
-            Place::Unknown => match self.find_place() {
-                Some(slot) => slot,
-                None => return,
-            },
-        };
-        slot.write(next.map_or(Entry::IDLE, |scope| scope.0.entry), outermost);
+    fn show(&self, next: Option<&Scope>, depth: u32, outermost: bool) {
+        self.depth.set(depth);
+        if let Some(slot) = self.slot() {
+            slot.write(next.map_or(Entry::IDLE, |scope| scope.0.entry), depth, outermost);
+        }
+    }
+
+    /// Its place on the board.
+    #[inline]
+    fn slot(&self) -> Option<Slot> {
+        match self.place.get() {
+            Place::At(slot) => Some(slot),
+            Place::Nowhere => None,
+            Place::Unknown => self.find_place(),
+        }
     }
 
     #[cold]
-    fn find_place(&self) -> Option<&'static Slot> {
+    fn find_place(&self) -> Option<Slot> {
         let slot = Board::global().claim();
         if let Some(slot) = slot {
             slot.enrol(stacks::enrol());
         }
-        self.place.set(slot.map_or(Place::Unwatched, Place::At));
+        self.place.set(slot.map_or(Place::Nowhere, Place::At));
         slot
     }
 }
@@ -97,20 +109,32 @@ impl Drop for ThreadState {
 pub(crate) fn lane_thread() {
     // A thread that has just begun has its local storage; a full board only leaves it unwatched.
     let _ = THREAD.try_with(|thread| {
-        if let Some(slot) = thread.find_place() {
+        if let Some(slot) = thread.slot() {
             slot.set_lane();
         }
     });
 }
 
-/// Runs `work` with the calling thread off the board: it may take as long as it likes.
+/// Runs `work` with the calling thread not watched: it may take as long as it likes.
 pub(crate) fn unwatched<R>(work: impl FnOnce() -> R) -> R {
-    let before = THREAD.try_with(|thread| thread.place.replace(Place::Unwatched));
+    let slot = THREAD.try_with(ThreadState::slot).ok().flatten();
+    let before = slot.map(|slot| slot.set_unwatched(true));
     let result = work();
-    if let Ok(before) = before {
-        let _ = THREAD.try_with(|thread| thread.place.set(before));
+    if let (Some(slot), Some(before)) = (slot, before) {
+        slot.set_unwatched(before);
     }
     result
+}
+
+/// Notes on the board that the calling thread has read bytes of this compartment's client, which it is about to make
+/// sense of outside of any scope; 0 when it has done so.
+#[inline]
+pub(crate) fn reads(compartment: u64) {
+    let _ = THREAD.try_with(|thread| {
+        if let Some(slot) = thread.slot() {
+            slot.reads(compartment);
+        }
+    });
 }
 
 impl Scope {
@@ -200,7 +224,7 @@ impl Scope {
     #[must_use = "the scope is left when the guard is dropped"]
     pub fn enter(&self) -> Entered {
         Entered {
-            previous: swap(Some(self.clone())),
+            previous: enter(Some(self.clone())),
             outer_pending: swap_pending(None),
             was_panicking: std::thread::panicking(),
             _not_send: PhantomData,
@@ -233,7 +257,7 @@ impl Drop for Entered {
         if let Some(report) = swap_pending(self.outer_pending.take()) {
             submit(report, if escapes { Outcome::Escaped } else { Outcome::Caught });
         }
-        drop(swap(self.previous.take()));
+        drop(leave(self.previous.take()));
     }
 }
 
@@ -243,15 +267,26 @@ impl fmt::Debug for Entered {
     }
 }
 
-/// Makes `scope` the current one and answers the one before. Without thread-local storage (teardown)
+/// Makes `scope` the current one and answers the one before, for [`leave`]. Without thread-local storage (teardown)
 /// nothing changes.
-pub(crate) fn swap(scope: Option<Scope>) -> Option<Scope> {
+pub(crate) fn enter(scope: Option<Scope>) -> Option<Scope> {
+    swap(scope, |depth| depth.saturating_add(1))
+}
+
+/// Makes the scope that was the current one before [`enter`] current again, and answers the one that is left.
+pub(crate) fn leave(previous: Option<Scope>) -> Option<Scope> {
+    swap(previous, |depth| depth.saturating_sub(1))
+}
+
+#[inline]
+fn swap(scope: Option<Scope>, deeper: impl FnOnce(u32) -> u32) -> Option<Scope> {
     let mut scope = Some(scope);
     THREAD
         .try_with(|thread| {
             let next = scope.take().flatten();
             let previous = thread.current.take();
-            thread.show(next.as_ref(), previous.is_none() || next.is_none());
+            let depth = deeper(thread.depth.get());
+            thread.show(next.as_ref(), depth, previous.is_none() || next.is_none());
             thread.current.set(next);
             previous
         })

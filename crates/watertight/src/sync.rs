@@ -5,9 +5,9 @@ pub(crate) use crossbeam_queue::ArrayQueue;
 #[cfg(not(watertight_loom))]
 pub(crate) use futures_util::task::AtomicWaker;
 #[cfg(watertight_loom)]
-pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
+pub(crate) use loom::sync::atomic::{AtomicU8, AtomicU64, Ordering, fence};
 #[cfg(not(watertight_loom))]
-pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
+pub(crate) use std::sync::atomic::{AtomicU8, AtomicU64, Ordering, fence};
 
 #[cfg(watertight_loom)]
 pub(crate) use stand_in::{ArrayQueue, AtomicWaker};

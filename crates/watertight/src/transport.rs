@@ -9,6 +9,7 @@ use papaya::HashMap;
 use tokio::task::Id;
 
 use crate::registry::{Lease, Registry};
+use crate::scope;
 use crate::seal::Seal;
 
 /// The tasks that poll a connection, and whose it is. Read by the panic hook, so without locks.
@@ -50,6 +51,14 @@ impl Transport {
     #[must_use]
     pub fn compartment(&self) -> Option<&Lease> {
         self.lease.get()
+    }
+
+    /// Notes that the calling thread has bytes of its client before it, and is about to make sense of them; `false` when
+    /// there are no more. If the process dies meanwhile, it was this client's transport.
+    #[inline]
+    pub fn reads(&self, bytes: bool) {
+        let linked = self.lease.get().filter(|_| bytes);
+        scope::reads(linked.map_or(0, |lease| lease.key()));
     }
 
     /// The transport that the given task polls. Takes no lock.

@@ -91,6 +91,7 @@ impl Watchdog {
                 self.slept(now - before);
             }
             before = now;
+            Board::global().tick(now);
             // A panic in here must not end the watch.
             let overdue = quietly(|| self.look(now)).unwrap_or(true);
             runtimes::nudge(overdue);
@@ -109,8 +110,8 @@ impl Watchdog {
         let slots = Board::global().slots();
         self.turns.resize_with(slots.len(), Turn::default);
         let (mut overdue, mut lanes_held) = (0, 0);
-        for (slot, turn) in slots.iter().zip(&mut self.turns) {
-            match slot.read() {
+        for (&slot, turn) in slots.iter().zip(&mut self.turns) {
+            match slot.read().filter(|_| slot.is_watched()) {
                 Some(look) if turn.since.is_some() && look.turn == turn.number => {
                     let held = turn.since.map_or(Duration::ZERO, |since| now - since);
                     if held >= OVERDUE {
@@ -151,7 +152,7 @@ impl Watchdog {
 
 impl Turn {
     /// The thread is still in it.
-    fn goes_on(&mut self, inner: &Inner, slot: &Slot, look: Look, now: Instant, held: Duration) {
+    fn goes_on(&mut self, inner: &Inner, slot: Slot, look: Look, now: Instant, held: Duration) {
         let settings = &inner.settings;
         let entry = self.holder(look, now, held);
         if self.told.is_none() && held >= settings.stall_warn.min(settings.stall_limit) {
@@ -194,7 +195,7 @@ impl Turn {
 }
 
 /// The stack of the slot's thread, if it is still in the scope that it was seen in: else it is the stack of something else.
-fn stack_of(slot: &Slot, look: Look, now: Instant) -> Option<Arc<Stack>> {
+fn stack_of(slot: Slot, look: Look, now: Instant) -> Option<Arc<Stack>> {
     // Many may stall at once, and stacks that do not come cost time which the nudge needs.
     if now.elapsed() > STACKS {
         return None;
@@ -204,7 +205,7 @@ fn stack_of(slot: &Slot, look: Look, now: Instant) -> Option<Arc<Stack>> {
 }
 
 impl Stall {
-    fn of(slot: &Slot, entry: Entry, held: Duration) -> Self {
+    fn of(slot: Slot, entry: Entry, held: Duration) -> Self {
         Self {
             compartment: Registry::global().by_key(entry.compartment),
             activity: Activity::by_number(entry.activity),

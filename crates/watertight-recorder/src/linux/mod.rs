@@ -2,7 +2,6 @@
 
 mod modules;
 mod names;
-mod signal;
 mod unwind;
 mod waits;
 
@@ -11,8 +10,8 @@ use std::sync::{Arc, LazyLock};
 use watertight::{NameFrames, Stacks};
 
 use crate::Unsupported;
+use crate::sys::signal::{self, Snapshots};
 use modules::Modules;
-use signal::Snapshots;
 use waits::Waits;
 
 /// Takes the stacks of threads that block. Only one is taken at a time in the process.

@@ -21,6 +21,7 @@ pub use settings::BreakerSettings;
 use track::{Entrance, Track};
 
 use crate::activity::{Activity, ActivityKind};
+use crate::aftermath::ago;
 use crate::identity::Identity;
 use crate::ledger::Ledger;
 
@@ -171,6 +172,35 @@ impl Breakers {
             )
         });
         tripped.map(|(open_for, identities)| Tripped { open_for, identities })
+    }
+
+    /// Switches `activity` off because the process died in it `again` times after the first, the last time so long ago. Each
+    /// time doubles how long it is off. Answers `None` when it has no breaker, or breakers are off.
+    #[must_use]
+    pub(crate) fn trip(
+        &self,
+        activity: &Activity,
+        again: usize,
+        passed: Duration,
+        now: Instant,
+    ) -> Option<Tripped> {
+        let settings = &self.0.settings;
+        if !settings.enabled || !has_breaker(activity.kind()) {
+            return None;
+        }
+        let doublings = u32::try_from(again.saturating_sub(1)).unwrap_or(u32::MAX).min(30);
+        let length = settings.open_for.saturating_mul(1 << doublings).min(settings.cap);
+        self.0.locked(|State { ledger, .. }| {
+            ledger.update(
+                activity,
+                || Track::new(now),
+                |track| {
+                    track.open_since(ago(now, passed), length, now);
+                    (track.rank(), ())
+                },
+            );
+        });
+        Some(Tripped { open_for: length, identities: 1 })
     }
 
     /// Switches `activity` on and forgets what spoke against it. Answers whether it was off.

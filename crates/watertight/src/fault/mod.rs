@@ -6,7 +6,7 @@ mod location;
 mod report;
 mod seen;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::conduct::Misbehaviour;
 
@@ -36,6 +36,8 @@ pub enum Fault {
     Protocol,
     /// A client does not read what it is sent.
     SlowConsumer,
+    /// The process died.
+    Abort,
 }
 
 impl Fault {
@@ -50,6 +52,7 @@ impl Fault {
             Self::Flood => "flood",
             Self::Protocol => "protocol",
             Self::SlowConsumer => "slow_consumer",
+            Self::Abort => "abort",
         }
     }
 }
@@ -66,7 +69,7 @@ impl From<Misbehaviour> for Fault {
 }
 
 /// How a fault was traced to its compartment, and so how sure that is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Attribution {
@@ -74,6 +77,8 @@ pub enum Attribution {
     Exact,
     /// The task was the one that polls the compartment's own connection.
     Transport,
+    /// It was at work when the process was killed, as others may have been.
+    Suspect,
     /// Nobody's: background work. It never disconnects anyone.
     Unattributed,
 }

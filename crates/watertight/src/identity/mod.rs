@@ -4,11 +4,13 @@ mod network;
 mod proxies;
 
 use std::convert::Infallible;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::board;
 
 pub use network::ParseNetworkError;
 pub(crate) use network::parse_network;
@@ -28,11 +30,36 @@ const NAME_PREFIX: &str = "name:";
 pub enum Identity {
     /// The client's address.
     Address(IpAddr),
-    /// What the application says, such as `user:42`.
+    /// What the application says, such as `user:42`. See [`named`](Self::named).
     Named(String),
 }
 
+/// The longest name, in bytes: it is kept for each client, in tables of up to a million.
+const MAX_NAME: usize = 64;
+
 impl Identity {
+    /// Whom the application calls `name`. A name of more than 64 bytes is known by its beginning and a hash of it.
+    #[must_use]
+    pub fn named(name: impl Into<String>) -> Self {
+        let mut name = name.into();
+        if name.len() > MAX_NAME {
+            let hash = board::hash_of(&name);
+            name.truncate(name.floor_char_boundary(MAX_NAME - 17));
+            let _ = write!(name, "~{hash:016x}");
+        }
+        Self::Named(name)
+    }
+
+    /// The form that it has as data.
+    pub(crate) fn to_data(&self) -> String {
+        match self {
+            Self::Named(name) if name.starts_with(NAME_PREFIX) || name.parse::<IpAddr>().is_ok() => {
+                format!("{NAME_PREFIX}{name}")
+            }
+            other => other.to_string(),
+        }
+    }
+
     /// The identity of whoever uses `address`.
     ///
     /// An IPv6 client is its /64 network, with the other 64 bits set to 0: a household or a rented server is
@@ -80,21 +107,16 @@ impl FromStr for Identity {
 
     fn from_str(text: &str) -> Result<Self, Infallible> {
         Ok(match (text.strip_prefix(NAME_PREFIX), text.parse()) {
-            (Some(name), _) => Self::Named(name.to_owned()),
+            (Some(name), _) => Self::named(name),
             (None, Ok(address)) => Self::of_address(address),
-            (None, Err(_)) => Self::Named(text.to_owned()),
+            (None, Err(_)) => Self::named(text),
         })
     }
 }
 
 impl Serialize for Identity {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Named(name) if name.starts_with(NAME_PREFIX) || name.parse::<IpAddr>().is_ok() => {
-                serializer.collect_str(&format_args!("{NAME_PREFIX}{name}"))
-            }
-            other => serializer.collect_str(other),
-        }
+        serializer.serialize_str(&self.to_data())
     }
 }
 
@@ -150,10 +172,20 @@ mod tests {
         assert_eq!(as_data(&Identity::Named("name:x".to_owned())), r#""name:name:x""#);
     }
 
+    #[test]
+    fn a_long_name_is_known_by_its_beginning_and_its_hash() {
+        let long = |last: &str| Identity::named(format!("user:{}{last}", "é".repeat(100)));
+        let Identity::Named(name) = long("1") else { unreachable!() };
+        assert!(name.len() <= MAX_NAME && name.starts_with("user:éé"), "{name}");
+        assert_eq!(long("1"), long("1"));
+        assert_ne!(long("1"), long("2"));
+    }
+
     fn any_identity() -> impl Strategy<Value = Identity> {
         prop_oneof![
             any::<IpAddr>().prop_map(Identity::of_address),
-            any::<String>().prop_map(Identity::Named),
+            any::<String>().prop_map(Identity::named),
+            "[a-zé]{40,200}".prop_map(Identity::named),
             any::<IpAddr>().prop_map(|address| Identity::Named(address.to_string())),
             "(name:){0,3}[a-z:0-9.]{0,8}".prop_map(Identity::Named),
         ]

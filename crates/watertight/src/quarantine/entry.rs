@@ -15,7 +15,7 @@ pub struct Entry {
     /// Who is refused.
     pub identity: Identity,
     /// Until when. Serialised as milliseconds since 1970, UTC.
-    #[serde(rename = "until_unix_ms", with = "unix_ms")]
+    #[serde(rename = "until_unix_ms", with = "crate::moment::unix_ms")]
     pub until: SystemTime,
     /// How many times in a row it was quarantined, less what was forgiven. An operator's alone has 0.
     pub level: u32,
@@ -34,23 +34,6 @@ const MAX_REASON: usize = 256;
 pub(crate) fn shortened(mut reason: String) -> String {
     reason.truncate(reason.floor_char_boundary(MAX_REASON));
     reason
-}
-
-mod unix_ms {
-    use std::time::{Duration, SystemTime};
-
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
-        let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        serializer.serialize_u64(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SystemTime, D::Error> {
-        let since = Duration::from_millis(u64::deserialize(deserializer)?);
-        let time = SystemTime::UNIX_EPOCH.checked_add(since);
-        time.ok_or_else(|| serde::de::Error::custom("the time is beyond the end of the calendar"))
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The recovery: a thread of its own with its own runtime, so that it works while the server's is wedged.
 
 mod deaf;
+mod death;
 mod discipline;
 mod seal;
 mod storm;
@@ -17,6 +18,8 @@ use tokio::time::MissedTickBehavior;
 use self::deaf::Listening;
 use self::seal::{Sealing, Telling};
 use self::storm::Storms;
+use crate::aftermath::Aftermath;
+use crate::board::Board;
 use crate::compartment::Compartment;
 use crate::conduct::{Misbehaviour, Standing};
 use crate::fault::{Attribution, Component, Frames, Origin, Report};
@@ -26,11 +29,14 @@ use crate::incident::{Incident, IncidentId, Offender};
 use crate::inner::{Command, Inner, told_of};
 use crate::policy::{Case, Policy, StandardPolicy, Verdict};
 use crate::registry::Registry;
+use crate::runtimes::Probes;
 use crate::seal::{Notice, Seal, SealMode};
 use crate::sink::{Event, Sink};
 
 /// Every how many sweeps orphans are looked for without recovery mode.
 const SELDOM: u32 = 5;
+/// How often the runtimes are asked whether they answer: the parent's limit is in seconds.
+const PROBE: Duration = Duration::from_millis(250);
 /// A client that takes nothing for so long is slow. The system tells only when about a third of a connection's send
 /// buffer has been taken; of 512 KiB, as guarded listeners set them, a client of 35 KB/s takes that in five seconds.
 const NOT_TAKEN: Duration = Duration::from_secs(5);
@@ -44,12 +50,18 @@ pub(crate) fn enter_runtime() -> Option<EnterGuard<'static>> {
 }
 
 /// Starts the recovery thread. It ends with the process.
-pub(crate) fn start(inner: Arc<Inner>, commands: mpsc::UnboundedReceiver<Command>) -> std::io::Result<()> {
+pub(crate) fn start(
+    inner: Arc<Inner>,
+    commands: mpsc::UnboundedReceiver<Command>,
+    aftermath: Vec<Aftermath>,
+) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     RUNTIME.get_or_init(|| runtime.handle().clone());
     std::thread::Builder::new().name("watertight-recovery".into()).spawn(move || {
         hook::mark_recovery_thread();
-        runtime.block_on(Recovery::new(inner).run(commands));
+        let mut recovery = Recovery::new(inner);
+        quietly(|| recovery.tell_deaths(aftermath));
+        runtime.block_on(recovery.run(commands));
     })?;
     Ok(())
 }
@@ -102,6 +114,8 @@ impl Recovery {
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut listen = tokio::time::interval(deaf::LOOK);
         listen.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut probe, mut probes) = (tokio::time::interval(PROBE), Probes::default());
+        probe.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 // Each step calls code of others guarded. Should this file itself panic, that costs one step: without
@@ -122,6 +136,11 @@ impl Recovery {
                 _ = listen.tick() => {
                     // Looking reads, and a reader that has read its share would see nothing more.
                     tokio::task::unconstrained(async { quietly(|| self.listen()) }).await;
+                }
+                _ = probe.tick(), if Board::global().is_recorded() => {
+                    if quietly(|| probes.are_answered()).unwrap_or(false) {
+                        Board::global().answered();
+                    }
                 }
                 _ = sweep.tick() => {
                     quietly(|| self.sweep());
@@ -209,6 +228,7 @@ impl Recovery {
             backtrace: None,
             verdict,
             sealed_after: None,
+            death: None,
             storm,
         };
         let mut notice = self.notice(&incident);

@@ -1,10 +1,8 @@
-//! The one place with `unsafe` code: the signal, its handler, and the memory that it fills.
+//! The signal that has a thread copy its own stack, its handler, and the memory that it fills.
 //!
 //! A request goes through the states of [`Shot::state`]: the one who asks makes it `WANTED` of one thread, that thread's
 //! handler makes it `TAKING` and then `TAKEN`, and the one who asked makes it `IDLE` again, having read what it needs. The
 //! handler touches the rest only while it is `TAKING`, and the one who asks only while it is `TAKEN`.
-
-#![allow(unsafe_code, reason = "signals, and memory that a handler writes")]
 
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
@@ -72,25 +70,25 @@ struct Taken {
 
 /// What unwinding begins with.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Registers {
-    pub(super) pc: u64,
-    pub(super) sp: u64,
-    pub(super) fp: u64,
+pub(crate) struct Registers {
+    pub(crate) pc: u64,
+    pub(crate) sp: u64,
+    pub(crate) fp: u64,
     /// The link register, where there is one.
     #[cfg_attr(target_arch = "x86_64", expect(dead_code, reason = "there is none"))]
-    pub(super) lr: u64,
+    pub(crate) lr: u64,
 }
 
 /// A thread's registers, and its stack from the stack pointer on.
 #[derive(Debug)]
-pub(super) struct Snapshot {
-    pub(super) registers: Registers,
+pub(crate) struct Snapshot {
+    pub(crate) registers: Registers,
     stack: Vec<u8>,
 }
 
 impl Snapshot {
     /// The eight bytes that stood at `address`.
-    pub(super) fn word(&self, address: u64) -> Option<u64> {
+    pub(crate) fn word(&self, address: u64) -> Option<u64> {
         let at = usize::try_from(address.checked_sub(self.registers.sp)?).ok()?;
         let bytes = self.stack.get(at..at.checked_add(8)?)?;
         bytes.try_into().ok().map(u64::from_ne_bytes)
@@ -99,11 +97,11 @@ impl Snapshot {
 
 /// The right to take snapshots.
 #[derive(Debug)]
-pub(super) struct Snapshots(());
+pub(crate) struct Snapshots(());
 
 impl Snapshots {
     /// Chooses a signal and installs its handler, unless that has been done.
-    pub(super) fn new() -> Result<Self, Unsupported> {
+    pub(crate) fn new() -> Result<Self, Unsupported> {
         let mut signal = SIGNAL.lock();
         if signal.is_none() {
             can_copy()?;
@@ -113,7 +111,7 @@ impl Snapshots {
     }
 
     /// A snapshot of `thread`. `None` when it does not take one in time, has ended, or somebody else's is being taken.
-    pub(super) fn take(&self, thread: libc::pid_t) -> Option<Snapshot> {
+    pub(crate) fn take(&self, thread: libc::pid_t) -> Option<Snapshot> {
         let signal = SIGNAL.try_lock()?;
         let signal = (*signal)?;
         let wanted = of_thread(WANTED, thread);
@@ -153,13 +151,13 @@ fn has_been_taken(taken: u64) -> bool {
 }
 
 /// The kernel's number of the calling thread.
-pub(super) fn this_thread() -> libc::pid_t {
+pub(crate) fn this_thread() -> libc::pid_t {
     // SAFETY: it takes nothing and cannot fail.
     unsafe { libc::gettid() }
 }
 
 /// Whether reading from it and writing to it wait without a limit: only then a signal does not end that early.
-pub(super) fn is_socket_without_timeout(file: RawFd) -> bool {
+pub(crate) fn is_socket_without_timeout(file: RawFd) -> bool {
     [libc::SO_RCVTIMEO, libc::SO_SNDTIMEO].into_iter().all(|option| {
         let mut time = libc::timeval { tv_sec: 1, tv_usec: 0 };
         let mut len = size_of::<libc::timeval>() as libc::socklen_t;

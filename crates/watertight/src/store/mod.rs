@@ -1,5 +1,9 @@
 //! What survives a restart: incidents and quarantines.
 
+mod journal;
+
+pub use journal::Journal;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
@@ -7,8 +11,9 @@ use std::time::SystemTime;
 
 use parking_lot::Mutex;
 
+use crate::death::Death;
 use crate::identity::Identity;
-use crate::incident::Incident;
+use crate::incident::{Incident, IncidentId};
 use crate::quarantine::Entry;
 use crate::sink::{RingSink, Sink as _};
 
@@ -34,6 +39,15 @@ pub trait Store: Send + Sync + 'static {
     /// The quarantines it has, those that ended lately included: their level still counts when the identity
     /// repeats. For [`Quarantine::restore`](crate::Quarantine::restore), which drops those that are forgiven.
     fn quarantine(&self) -> Vec<Entry>;
+
+    /// The deaths of the process before this run that it has, oldest first, each with whether it has been
+    /// [told](Self::death_told) as an incident. For those who keep no deaths: none.
+    fn deaths(&self) -> Vec<(Death, bool)> {
+        Vec::new()
+    }
+
+    /// Notes that this run has told a death as an incident, and done what follows from it.
+    fn death_told(&self, _id: IncidentId) {}
 }
 
 /// A store that lives as long as one of its clones: everything but the process's end. For tests, and for
@@ -133,7 +147,6 @@ impl fmt::Debug for MemoryStore {
 mod tests {
     use super::*;
     use crate::fault::{Attribution, Component, Fault, Outcome};
-    use crate::incident::IncidentId;
     use crate::moment::Moment;
     use crate::policy::Verdict;
     use crate::quarantine::{Quarantine, QuarantineSettings, Strike};
@@ -155,6 +168,7 @@ mod tests {
             backtrace: None,
             verdict: Verdict::Disconnect,
             sealed_after: None,
+            death: None,
             storm: false,
         })
     }

@@ -1,0 +1,248 @@
+//! The board: what each thread works on right now, readable from other threads, and after the death of the process when
+//! it was given memory that outlives that.
+//!
+//! Every thread that enters scopes owns one slot. It writes the compartment's key and the activity's number there
+//! whenever its current scope changes: a few relaxed stores, no lock, no clock. Whoever wants to know for how long a
+//! thread has not come back to its executor looks twice. Beside the slots, on a board that outlives the process, stand the
+//! names: what each activity is called, and who each connection is.
+
+mod activities;
+pub(crate) mod layout;
+mod people;
+mod slot;
+pub(crate) mod text;
+
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicU64 as Counter;
+use std::time::Instant;
+
+pub(crate) use self::activities::write as write_activity;
+use self::layout::{
+    ACTIVITIES, ACTIVITY_WORDS, ALL_WORDS, HEADER_WORDS, MAGIC, PEOPLE, PERSON_WORDS, SLOT_WORDS, SLOTS,
+    VERSION, header,
+};
+pub(crate) use self::people::{Person, hash_of};
+pub(crate) use self::slot::{Entry, Look, Slot};
+use crate::recorder::Recorder;
+use crate::sync::{AtomicU64, Ordering};
+
+static BOARD: OnceLock<Board> = OnceLock::new();
+
+pub(crate) struct Board {
+    header: &'static [AtomicU64],
+    slots: Vec<Slot>,
+    /// Empty when the board dies with the process.
+    activities: &'static [AtomicU64],
+    /// As above.
+    people: &'static [AtomicU64],
+    recorder: Option<Box<dyn Recorder>>,
+    started: Instant,
+}
+
+impl Board {
+    /// One in memory of this process.
+    fn new() -> Self {
+        let words: Vec<_> = (0..HEADER_WORDS + SLOTS * SLOT_WORDS).map(|_| AtomicU64::new(0)).collect();
+        Self::at(words.leak(), None)
+    }
+
+    /// One in `words`, which are of zeros.
+    fn at(words: &'static [AtomicU64], recorder: Option<Box<dyn Recorder>>) -> Self {
+        let (header, rest) = words.split_at(HEADER_WORDS.min(words.len()));
+        let (slots, rest) = rest.split_at((SLOTS * SLOT_WORDS).min(rest.len()));
+        let (activities, people) = rest.split_at((ACTIVITIES * ACTIVITY_WORDS).min(rest.len()));
+        let clock = &header[header::CLOCK];
+        let slots = slots.as_chunks::<SLOT_WORDS>().0.iter().map(|words| Slot::new(words, clock)).collect();
+        Self { header, slots, activities, people, recorder, started: Instant::now() }
+    }
+
+    /// The one of this process.
+    pub(crate) fn global() -> &'static Self {
+        BOARD.get_or_init(Self::new)
+    }
+
+    /// Takes the recorder's memory for the one of this process; `false` when there is one already, or too little memory.
+    #[cfg(not(watertight_loom))]
+    pub(crate) fn record(recorder: Box<dyn Recorder>) -> bool {
+        let words = recorder.words();
+        if words.len() < ALL_WORDS {
+            return false;
+        }
+        let mut recorder = Some(recorder);
+        let board = BOARD.get_or_init(|| Self::at(&words[..ALL_WORDS], recorder.take()));
+        let taken = recorder.is_none();
+        if taken {
+            board.sign();
+        }
+        taken
+    }
+
+    /// Nothing of this process outlives it in the models.
+    #[cfg(watertight_loom)]
+    pub(crate) fn record(_: Box<dyn Recorder>) -> bool {
+        let _ = (ALL_WORDS, Self::sign);
+        false
+    }
+
+    /// Says what it is, for whoever reads it when this process is dead.
+    fn sign(&self) {
+        let sizes = [SLOTS, SLOT_WORDS, ACTIVITIES, ACTIVITY_WORDS, PEOPLE, PERSON_WORDS];
+        for (word, size) in self.header[header::SLOTS..].iter().zip(sizes) {
+            word.store(size as u64, Ordering::Relaxed);
+        }
+        self.header[header::PROCESS].store(u64::from(std::process::id()), Ordering::Relaxed);
+        self.header[header::VERSION].store(VERSION, Ordering::Relaxed);
+        self.header[header::MAGIC].store(MAGIC, Ordering::Release);
+    }
+
+    /// A slot for the calling thread; `None` when all are taken. Give it back with [`Slot::release`].
+    pub(crate) fn claim(&self) -> Option<Slot> {
+        let thread = self.thread();
+        let (index, slot) = self.slots.iter().enumerate().find(|(_, slot)| slot.claim(thread))?;
+        self.header[header::USED].fetch_max(index as u64 + 1, Ordering::Release);
+        Some(*slot)
+    }
+
+    /// What the calling thread is known by.
+    fn thread(&self) -> u64 {
+        static NEXT: Counter = Counter::new(1);
+        let known = self.recorder.as_ref().map(|recorder| recorder.thread());
+        known.filter(|thread| *thread != 0).unwrap_or_else(|| NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Whether some thread that is to return soon works for this compartment right now.
+    pub(crate) fn works_for(&self, compartment: u64) -> bool {
+        let works = |look: Look| [look.current, look.outermost].iter().any(|e| e.compartment == compartment);
+        self.slots().iter().any(|slot| slot.is_watched() && slot.read().is_some_and(works))
+    }
+
+    /// The slots that have ever been used, each at an index that it keeps.
+    pub(crate) fn slots(&self) -> &[Slot] {
+        let used = self.header[header::USED].load(Ordering::Acquire);
+        &self.slots[..usize::try_from(used).unwrap_or(SLOTS).min(self.slots.len())]
+    }
+
+    /// Sets the clock of the entries.
+    pub(crate) fn tick(&self, now: Instant) {
+        let since = now.saturating_duration_since(self.started).as_millis();
+        self.header[header::CLOCK].store(u64::try_from(since).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Whether it outlives the process.
+    pub(crate) fn is_recorded(&self) -> bool {
+        self.recorder.is_some()
+    }
+
+    /// Notes that the runtimes answer.
+    pub(crate) fn answered(&self) {
+        self.header[header::ANSWERS].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The rows of activities, when there are any.
+    pub(crate) fn activities() -> Option<&'static [AtomicU64]> {
+        let board = BOARD.get()?;
+        Some(board.activities).filter(|rows| !rows.is_empty())
+    }
+
+    /// The rows of connections, when there are any.
+    fn people() -> Option<&'static [AtomicU64]> {
+        let board = BOARD.get()?;
+        Some(board.people).filter(|rows| !rows.is_empty())
+    }
+}
+
+#[cfg(all(test, not(watertight_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_what_was_written() {
+        let board = Board::new();
+        let slot = board.claim().expect("a slot");
+        assert_eq!(slot.read(), None);
+        let outer = Entry { compartment: 7, activity: 1 };
+        slot.write(outer, 1, true);
+        let first = slot.read().expect("an entry");
+        assert_eq!((first.current, first.outermost), (outer, outer));
+        assert_eq!(slot.read(), Some(first), "nothing has changed");
+        let inner = Entry { compartment: 8, activity: 2 };
+        slot.write(inner, 2, false);
+        let nested = slot.read().expect("an entry");
+        assert_eq!((nested.current, nested.outermost), (inner, outer));
+        assert_eq!(nested.turn, first.turn, "a nested scope is the same turn");
+        assert_ne!(nested.step, first.step, "and another step");
+        slot.write(outer, 1, false);
+        assert_ne!(slot.read().expect("an entry").step, first.step, "as is the way back");
+        slot.write(Entry::IDLE, 0, true);
+        assert_eq!(slot.read(), None);
+        slot.write(outer, 1, true);
+        assert_ne!(slot.read().expect("an entry").turn, first.turn, "the same again is another turn");
+    }
+
+    #[test]
+    fn a_released_slot_is_taken_again() {
+        let board = Board::new();
+        let first = board.claim().expect("a slot");
+        first.set_lane();
+        for _ in 1..SLOTS {
+            board.claim().expect("a slot");
+        }
+        assert!(board.claim().is_none(), "all are taken");
+        board.slots()[0].release();
+        assert!(
+            board.claim().is_some_and(|slot| !slot.is_lane()),
+            "the first again, without what was said of it"
+        );
+        assert!(board.claim().is_none(), "and no other");
+    }
+
+    #[test]
+    fn a_torn_entry_is_never_believed() {
+        let board = Board::new();
+        let slot = board.claim().expect("a slot");
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|threads| {
+            threads.spawn(|| {
+                for n in 1..200_000_u32 {
+                    slot.write(Entry { compartment: u64::from(n), activity: n }, 1, true);
+                }
+                done.store(true, Ordering::Release);
+            });
+            while !done.load(Ordering::Acquire) {
+                if let Some(look) = slot.read() {
+                    let Look { current, outermost, turn, step: _ } = look;
+                    assert_eq!(
+                        (u64::from(current.activity), turn),
+                        (current.compartment, current.compartment)
+                    );
+                    assert_eq!(outermost, current);
+                }
+            }
+        });
+    }
+}
+
+#[cfg(all(test, watertight_loom))]
+mod loom_tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_never_sees_two_entries_mixed() {
+        loom::model(|| {
+            let words: Vec<_> = (0..HEADER_WORDS + SLOT_WORDS).map(|_| AtomicU64::new(0)).collect();
+            let slot = *Board::at(words.leak(), None).slots.first().expect("a slot");
+            let writer = {
+                loom::thread::spawn(move || {
+                    slot.write(Entry { compartment: 1, activity: 1 }, 1, true);
+                    slot.write(Entry { compartment: 2, activity: 2 }, 1, true);
+                })
+            };
+            if let Some(look) = slot.read() {
+                let Look { current, outermost, turn, step: _ } = look;
+                assert_eq!((u64::from(current.activity), turn), (current.compartment, current.compartment));
+                assert_eq!(outermost, current);
+            }
+            writer.join().expect("no panic");
+        });
+    }
+}

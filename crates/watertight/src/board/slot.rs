@@ -1,0 +1,186 @@
+//! What one thread works on.
+
+use super::layout::{SLOT_WORDS, line, slot};
+use super::text;
+use crate::sync::{AtomicU64, Ordering, fence};
+
+/// How often a reader tries again when the writer is busy.
+const READS: usize = if cfg!(watertight_loom) { 1 } else { 16 };
+
+/// A thread's place on the board.
+#[derive(Clone, Copy)]
+pub(crate) struct Slot {
+    words: &'static [AtomicU64; SLOT_WORDS],
+    clock: &'static AtomicU64,
+}
+
+/// Whom a thread works for, and on what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) compartment: u64,
+    pub(crate) activity: u32,
+}
+
+/// What a slot said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Look {
+    /// The innermost scope.
+    pub(crate) current: Entry,
+    /// The outermost one, which is the same when scopes are not nested.
+    pub(crate) outermost: Entry,
+    /// The number of the turn.
+    pub(crate) turn: u64,
+    /// Another one as soon as the thread has entered or left any scope.
+    pub(crate) step: u64,
+}
+
+impl Entry {
+    /// Outside of any scope.
+    pub(crate) const IDLE: Self = Self { compartment: 0, activity: 0 };
+}
+
+impl Slot {
+    pub(super) fn new(words: &'static [AtomicU64; SLOT_WORDS], clock: &'static AtomicU64) -> Self {
+        Self { words, clock }
+    }
+
+    fn get(self, word: usize) -> u64 {
+        self.words[word].load(Ordering::Relaxed)
+    }
+
+    fn set(self, word: usize, value: u64) {
+        self.words[word].store(value, Ordering::Relaxed);
+    }
+
+    /// Takes it for the calling thread, known as `owner`, which must not be 0; `false` when somebody has it.
+    pub(super) fn claim(self, owner: u64) -> bool {
+        if self.words[slot::OWNER].compare_exchange(0, owner, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            return false;
+        }
+        let thread = std::thread::current();
+        let name = &self.words[slot::NAME..slot::NAME + slot::NAME_WORDS];
+        for word in name {
+            word.store(0, Ordering::Relaxed);
+        }
+        text::store(name, thread.name().unwrap_or("unnamed"));
+        true
+    }
+
+    /// Writes what the thread works on now, `depth` scopes deep; `outermost` when it enters its first scope or has left
+    /// it. Only for the thread that claimed the slot.
+    #[inline]
+    pub(crate) fn write(self, entry: Entry, depth: u32, outermost: bool) {
+        let version = self.get(slot::VERSION);
+        self.set(slot::VERSION, version.wrapping_add(1));
+        // What follows is not seen before the odd version.
+        fence(Ordering::Release);
+        let now = self.clock.load(Ordering::Relaxed);
+        self.write_line(slot::CURRENT, entry, depth, now);
+        if outermost {
+            self.write_line(slot::OUTERMOST, entry, depth, now);
+            self.set(slot::TURN, self.get(slot::TURN).wrapping_add(1));
+            if entry != Entry::IDLE {
+                self.remember(entry, now);
+            }
+        }
+        self.words[slot::VERSION].store(version.wrapping_add(2), Ordering::Release);
+    }
+
+    /// Adds the scope to the ring, unless it is the latest there: of one that is polled again and again the first poll
+    /// counts.
+    #[inline]
+    fn remember(self, entry: Entry, now: u64) {
+        let head = self.get(slot::RING_HEAD);
+        let at = |number: u64| slot::RING + (number as usize % slot::RING_LINES) * line::WORDS;
+        let latest = at(head.wrapping_sub(1));
+        if self.read_line(latest) != entry {
+            self.write_line(at(head), entry, 1, now);
+            self.set(slot::RING_HEAD, head.wrapping_add(1));
+        }
+    }
+
+    #[inline]
+    fn write_line(self, at: usize, entry: Entry, depth: u32, now: u64) {
+        self.set(at + line::COMPARTMENT, entry.compartment);
+        self.set(at + line::ACTIVITY, u64::from(entry.activity) | u64::from(depth) << 32);
+        self.set(at + line::SINCE, now);
+    }
+
+    fn read_line(self, at: usize) -> Entry {
+        #[expect(clippy::cast_possible_truncation, reason = "the number is the low half")]
+        let activity = self.get(at + line::ACTIVITY) as u32;
+        Entry { compartment: self.get(at + line::COMPARTMENT), activity }
+    }
+
+    /// What the thread works on. `None` outside of any scope, and when the thread changes it faster than it can be
+    /// read: it is not stuck then.
+    pub(crate) fn read(self) -> Option<Look> {
+        for _ in 0..READS {
+            let version = self.words[slot::VERSION].load(Ordering::Acquire);
+            let (current, outermost) = (self.read_line(slot::CURRENT), self.read_line(slot::OUTERMOST));
+            let turn = self.get(slot::TURN);
+            // What precedes is not read after this.
+            fence(Ordering::Acquire);
+            if version.is_multiple_of(2) && self.get(slot::VERSION) == version {
+                return (current != Entry::IDLE).then_some(Look { current, outermost, turn, step: version });
+            }
+        }
+        None
+    }
+
+    /// Notes that the thread has read bytes of this compartment's client and is about to make sense of them; 0 when it
+    /// has done so. Only for the thread that claimed the slot.
+    #[inline]
+    pub(crate) fn reads(self, compartment: u64) {
+        self.set(slot::READING, compartment);
+    }
+
+    /// Notes that its thread is one of the lanes'.
+    pub(crate) fn set_lane(self) {
+        self.set(slot::FLAGS, self.get(slot::FLAGS) | slot::LANE);
+    }
+
+    /// Whether its thread is one of the lanes'.
+    pub(crate) fn is_lane(self) -> bool {
+        self.get(slot::FLAGS) & slot::LANE != 0
+    }
+
+    /// Notes whether its thread may take as long as it likes; answers what held before.
+    pub(crate) fn set_unwatched(self, unwatched: bool) -> bool {
+        let flags = self.get(slot::FLAGS);
+        let rest = flags & !slot::UNWATCHED;
+        self.set(slot::FLAGS, if unwatched { rest | slot::UNWATCHED } else { rest });
+        flags & slot::UNWATCHED != 0
+    }
+
+    /// Whether its thread is to be watched.
+    pub(crate) fn is_watched(self) -> bool {
+        self.get(slot::FLAGS) & slot::UNWATCHED == 0
+    }
+
+    /// The name of the thread that owns it, as much of it as there is room for.
+    pub(crate) fn thread(self) -> String {
+        let words: Vec<_> = (0..slot::NAME_WORDS).map(|word| self.get(slot::NAME + word)).collect();
+        let name = text::load(&words, slot::NAME_WORDS * 8);
+        name.trim_end_matches('\0').to_owned()
+    }
+
+    /// Notes what the stack of its thread can be taken by.
+    pub(crate) fn enrol(self, thread: u64) {
+        self.words[slot::ENROLLED].store(thread, Ordering::Release);
+    }
+
+    /// What the stack of its thread can be taken by; 0 for not at all.
+    pub(crate) fn enrolled(self) -> u64 {
+        self.words[slot::ENROLLED].load(Ordering::Acquire)
+    }
+
+    /// Gives it back.
+    pub(crate) fn release(self) {
+        self.write(Entry::IDLE, 0, true);
+        self.enrol(0);
+        self.reads(0);
+        self.set(slot::FLAGS, 0);
+        self.words[slot::OWNER].store(0, Ordering::Release);
+    }
+}
