@@ -22,6 +22,14 @@ const DEATH: &[Expect] = &[
     Expect::OthersAreDisconnected,
 ];
 
+const SUPERVISED: &[Expect] = &[
+    Expect::WorkerDiesOf("SIGABRT"),
+    Expect::OffenderIsNamed,
+    Expect::ProcessDiesSaying("memory allocation of"),
+    Expect::OffenderIsCutWithoutAWord,
+    Expect::OthersAreBackWithin(1000.0),
+];
+
 const EXHIBIT: Exhibit = Exhibit {
     name: "attachments",
     lock: include_str!("../Cargo.lock"),
@@ -49,7 +57,7 @@ const EXHIBIT: Exhibit = Exhibit {
                 Ok(client.watch(&stage, Probe::Echo).await)
             })
         },
-        expect: &[(Setting::Bare, DEATH), (Setting::Protected, DEATH)],
+        expect: &[(Setting::Bare, DEATH), (Setting::Protected, DEATH), (Setting::Supervised, SUPERVISED)],
     }],
 };
 

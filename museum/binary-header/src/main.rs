@@ -54,6 +54,10 @@ const EXHIBIT: Exhibit = Exhibit {
                     Setting::Protected,
                     &[Expect::ThreadsSpin(2), Expect::OffenderGetsNoAnswer, Expect::OthersAreFrozen],
                 ),
+                (
+                    Setting::Supervised,
+                    &[Expect::WorkerDiesOf("did not answer"), Expect::OthersAreBackWithin(3000.0)],
+                ),
             ],
         },
     ],

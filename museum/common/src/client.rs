@@ -147,7 +147,7 @@ impl Client {
                         watched.told = Some(after(format!("event `{name}`, code `{code}`")));
                     }
                     Ok(Heard::Refused(message)) if watched.told.is_none() => {
-                        watched.told = Some(after(format!("`connect_error`: {}", without_id(&message))));
+                        watched.told = Some(after(format!("`connect_error` “{}”", without_id(&message))));
                     }
                     Ok(Heard::Joined) => watched.joined = true,
                     Ok(_) => {}

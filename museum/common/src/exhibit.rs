@@ -24,11 +24,8 @@ pub enum Setting {
     Bare,
     /// Behind Watertight, as far as that fits on these versions.
     Protected,
-}
-
-impl Setting {
-    /// All, in the order of the table's columns.
-    pub const ALL: [Self; 2] = [Self::Bare, Self::Protected];
+    /// The same as the worker of a supervisor with a flight recorder: for what ends or stops the whole process.
+    Supervised,
 }
 
 impl fmt::Display for Setting {
@@ -36,6 +33,7 @@ impl fmt::Display for Setting {
         f.pad(match self {
             Self::Bare => "bare",
             Self::Protected => "protected",
+            Self::Supervised => "supervised",
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::observation::{Fate, Observation, Watched};
+use crate::observation::{Fate, Observation, Watched, Whose};
 
 /// What counts as at once, in milliseconds. Seen are a few; the rest is for a machine that is busy otherwise.
 const AT_ONCE: f64 = 1000.0;
@@ -11,7 +11,7 @@ const AT_ONCE: f64 = 1000.0;
 const SOME_MIB: f64 = 128.0;
 
 /// One thing that has to be seen. Two settings of a scene differ in these.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Expect {
     /// The server panicked there: in a file, or on a line of one.
     PanicsAt(&'static str),
@@ -41,6 +41,10 @@ pub enum Expect {
     ProcessDiesOf(&'static str),
     /// The last that it printed has this in it.
     ProcessDiesSaying(&'static str),
+    /// A worker died of this, once, and the next one served at once.
+    WorkerDiesOf(&'static str),
+    /// All others lost their connection once and were served again within so many milliseconds.
+    OthersAreBackWithin(f64),
     /// The process is alive and at least so many of its threads spin.
     ThreadsSpin(usize),
     /// So many sockets are left in the namespace of clients that are gone.
@@ -78,11 +82,11 @@ impl Expect {
                 Self::OffenderIsClosedAtOnce.holds(seen) && offender_is(|it| it.told.is_none())
             }
             Self::OffenderIsNamed => {
-                let mut named = recorded.iter().filter_map(|fault| fault.offender).peekable();
-                named.peek().is_some() && named.all(|peer| offender.addresses().contains(&peer))
+                let mut named = recorded.iter().filter(|fault| fault.whose != Whose::Nobodys).peekable();
+                named.peek().is_some() && named.all(|fault| fault.whose == Whose::Offenders)
             }
             Self::NobodyIsNamed => {
-                !recorded.is_empty() && recorded.iter().all(|fault| fault.offender.is_none())
+                !recorded.is_empty() && recorded.iter().all(|fault| fault.whose == Whose::Nobodys)
             }
             Self::OthersAreUnharmed => {
                 others.disconnects == 0 && others.lost == 0 && others.asked > 0 && others.worst_ms < AT_ONCE
@@ -99,6 +103,14 @@ impl Expect {
             Self::ProcessDiesOf(signal) => process.died.as_ref().is_some_and(|died| died.what == signal),
             Self::ProcessDiesSaying(words) => {
                 process.last_words.as_ref().is_some_and(|last| last.contains(words))
+            }
+            Self::WorkerDiesOf(what) => {
+                let died = matches!(process.workers.as_slice(), [death] if death.what.contains(what));
+                died && process.died.is_none() && process.back.is_some_and(|back| back < AT_ONCE)
+            }
+            Self::OthersAreBackWithin(limit) => {
+                let once = usize::try_from(others.disconnects) == Ok(others.clients);
+                once && others.connected == others.clients && others.worst_ms < limit
             }
             Self::ThreadsSpin(threads) => process.died.is_none() && process.spinning >= threads,
             Self::LeavesBehind(sockets) => *left_behind == Some(sockets),
@@ -127,6 +139,8 @@ impl fmt::Display for Expect {
             Self::ProcessIsWell => f.write_str("the process is well"),
             Self::ProcessDiesOf(signal) => write!(f, "the process dies of {signal}"),
             Self::ProcessDiesSaying(words) => write!(f, "its last words are: {words}"),
+            Self::WorkerDiesOf(what) => write!(f, "a worker dies of {what} and the next one serves at once"),
+            Self::OthersAreBackWithin(limit) => write!(f, "all others are served again within {limit} ms"),
             Self::ThreadsSpin(threads) => write!(f, "at least {threads} of the server's threads spin"),
             Self::LeavesBehind(sockets) => write!(f, "{sockets} sockets are left behind"),
         }
@@ -145,7 +159,14 @@ mod tests {
         Observation {
             offender: Fate::Watched(watched),
             others: Others { clients: 2, connected: 2, asked: 9, ..Others::default() },
-            process: Process { died: None, last_words: None, spinning: 0, grown_mib: 1.0 },
+            process: Process {
+                died: None,
+                workers: Vec::new(),
+                back: None,
+                last_words: None,
+                spinning: 0,
+                grown_mib: 1.0,
+            },
             panics: Vec::new(),
             recorded: Vec::new(),
             left_behind: Some(0),
@@ -173,6 +194,8 @@ mod tests {
             OthersAreDisconnected,
             ProcessDiesOf("SIGABRT"),
             ProcessDiesSaying("stack"),
+            WorkerDiesOf("SIGABRT"),
+            OthersAreBackWithin(1000.0),
             ThreadsSpin(1),
             LeavesBehind(1),
         ] {
@@ -205,23 +228,35 @@ mod tests {
     }
 
     #[test]
+    fn one_death_of_a_worker_is_survived_and_two_are_not() {
+        let mut seen = quiet();
+        let death = After { ms: 3.0, what: "signal 6 (SIGABRT)".to_owned() };
+        (seen.process.workers, seen.process.back) = (vec![death.clone()], Some(20.0));
+        seen.others = Others { clients: 2, connected: 2, disconnects: 2, asked: 9, lost: 2, worst_ms: 90.0 };
+        let survived = [Expect::WorkerDiesOf("SIGABRT"), Expect::OthersAreBackWithin(100.0)];
+        assert!(survived.iter().all(|expected| expected.holds(&seen)));
+        assert!(
+            !Expect::OthersAreBackWithin(50.0).holds(&seen) && !Expect::WorkerDiesOf("SIGSEGV").holds(&seen)
+        );
+        seen.process.workers.push(death);
+        assert!(!Expect::WorkerDiesOf("SIGABRT").holds(&seen));
+    }
+
+    #[test]
     fn who_is_named_must_be_the_offender() {
         let mut seen = quiet();
-        let fault = |offender| Recorded {
+        let fault = |whose| Recorded {
             fault: "panic".to_owned(),
             location: None,
             attribution: "transport".to_owned(),
-            offender,
+            whose,
             verdict: "disconnect".to_owned(),
         };
-        seen.recorded = vec![fault(Some(([127, 0, 0, 1], 2).into()))];
-        assert!(
-            !Expect::OffenderIsNamed.holds(&seen) && !Expect::NobodyIsNamed.holds(&seen),
-            "another client"
-        );
-        seen.recorded = vec![fault(Some(([127, 0, 0, 1], 1).into()))];
+        seen.recorded = vec![fault(Whose::Offenders), fault(Whose::Anothers)];
+        assert!(!Expect::OffenderIsNamed.holds(&seen) && !Expect::NobodyIsNamed.holds(&seen));
+        seen.recorded.pop();
         assert!(Expect::OffenderIsNamed.holds(&seen));
-        seen.recorded = vec![fault(None)];
+        seen.recorded = vec![fault(Whose::Nobodys)];
         assert!(Expect::NobodyIsNamed.holds(&seen) && !Expect::OffenderIsNamed.holds(&seen));
     }
 }

@@ -25,12 +25,13 @@ pub use anyhow::Result;
 use anyhow::{Context as _, ensure};
 use clap::Parser as _;
 use serde::{Deserialize, Serialize};
+use watertight_supervisor::Supervised;
 
 pub use axum::Router;
 pub use client::{Client, Probe};
 pub use exhibit::{Exhibit, Offending, PLENTY_MIB, Scene, Setting, Stage, together};
 pub use expect::Expect;
-pub use observation::{After, Fate, Observation, Others, Process, Recorded, Watched};
+pub use observation::{After, Fate, Observation, Others, Process, Recorded, Watched, Whose};
 pub use packet::{Heard, Parser};
 pub use run::Seen;
 pub use serde_json::Value;
@@ -72,7 +73,15 @@ struct CommandLine {
 
 /// The `main` of every exhibit.
 pub fn main(exhibit: &Exhibit) -> ExitCode {
-    match run(exhibit, CommandLine::parse()) {
+    // First thing, before there are threads.
+    let worker = match Supervised::from_env() {
+        Ok(worker) => worker,
+        Err(error) => {
+            eprintln!("error: {}: {error}", exhibit.name);
+            return ExitCode::FAILURE;
+        }
+    };
+    match run(exhibit, CommandLine::parse(), worker) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}: {error:#}", exhibit.name);
@@ -81,10 +90,14 @@ pub fn main(exhibit: &Exhibit) -> ExitCode {
     }
 }
 
-fn run(exhibit: &Exhibit, line: CommandLine) -> Result<()> {
+fn run(exhibit: &Exhibit, line: CommandLine, worker: Option<Supervised>) -> Result<()> {
     if let Some(name) = &line.serve {
         let scene = exhibit.scenes.iter().find(|scene| scene.name == name);
-        return serve::serve(scene.with_context(|| format!("there is no scene {name}"))?, line.setting);
+        return serve::serve(
+            scene.with_context(|| format!("there is no scene {name}"))?,
+            line.setting,
+            worker,
+        );
     }
     let chosen = |scene: &&Scene| line.only.as_ref().is_none_or(|only| only == scene.name);
     let runtime = tokio::runtime::Runtime::new()?;

@@ -110,7 +110,11 @@ impl Others {
 pub struct Process {
     /// Its death: the name of the signal or its exit code.
     pub died: Option<After>,
-    /// The last that it printed before that.
+    /// How workers ended, where the process is the supervisor of one.
+    pub workers: Vec<After>,
+    /// How long after the end of the first the next one served, in milliseconds.
+    pub back: Option<f64>,
+    /// The last that was printed before a death.
     pub last_words: Option<String>,
     /// How many of its threads have been running, or waiting for a processor, nearly all the time since the offence.
     pub spinning: usize,
@@ -121,16 +125,28 @@ pub struct Process {
 /// What the server recorded of a fault.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Recorded {
-    /// `panic`, `stall` and so on.
+    /// `panic`, `stall` and so on; of a death also how.
     pub fault: String,
     /// Where, from the crate's folder on.
     pub location: Option<String>,
     /// How it was traced.
     pub attribution: String,
     /// Whose connection it was traced to.
-    pub offender: Option<SocketAddr>,
+    pub whose: Whose,
     /// What was done.
     pub verdict: String,
+}
+
+/// Whose a fault was recorded to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Whose {
+    /// Nobody's.
+    Nobodys,
+    /// The offender's, or that of one of several.
+    Offenders,
+    /// That of somebody who did nothing.
+    Anothers,
 }
 
 /// Everything that was seen of one scene in one setting.

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Read};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -27,11 +27,20 @@ pub(crate) struct Watched {
     printed: Vec<(Printed, JoinHandle<()>)>,
 }
 
-type Printed = Arc<Mutex<Vec<String>>>;
+type Printed = Arc<Mutex<Vec<Line>>>;
+
+/// What a child printed, and when.
+#[derive(Debug, Clone)]
+pub(crate) struct Line {
+    pub(crate) at: Instant,
+    pub(crate) text: String,
+}
 
 #[derive(Debug)]
 struct Looks {
     child: Mutex<Child>,
+    /// The process that is looked at: it, or the worker that it has at the time.
+    server: AtomicU32,
     over: AtomicBool,
     ended: Mutex<Option<(Instant, ExitStatus)>>,
     since: Mutex<Since>,
@@ -50,32 +59,43 @@ struct Since {
 /// Where a child stood when the offence began.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Mark {
-    at: Instant,
+    pub(crate) at: Instant,
     resident_kib: u64,
 }
 
 impl Watched {
-    /// Starts it. What it prints after `ready` on a line of its standard output is answered once it is there.
-    pub(crate) fn start(mut command: Command, ready: &str, patience: Duration) -> Result<(Self, String)> {
+    /// Starts it. What it prints after `ready` on a line of its standard output is answered once it is there. What it
+    /// prints after `worker` is the id of a process of its own, which is looked at in its place from then on.
+    pub(crate) fn start(
+        mut command: Command,
+        ready: &'static str,
+        worker: &'static str,
+        patience: Duration,
+    ) -> Result<(Self, String)> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().context("cannot start the server")?;
         let (found, told) = mpsc::channel();
-        let ready = ready.to_owned();
         let output = child.stdout.take().context("a child has an output")?;
         let errors = child.stderr.take().context("a child has an output")?;
-        let output = read(output, move |line| {
-            if let Some(rest) = line.strip_prefix(&ready) {
-                // Whoever waited may have given up.
-                _ = found.send(rest.to_owned());
-            }
-        });
-        let errors = read(errors, |_| {});
         let looks = Arc::new(Looks {
+            server: AtomicU32::new(child.id()),
             child: Mutex::new(child),
             over: AtomicBool::new(false),
             ended: Mutex::new(None),
             since: Mutex::default(),
         });
+        let output = read(output, {
+            let looks = Arc::clone(&looks);
+            move |line| {
+                if let Some(rest) = line.strip_prefix(ready) {
+                    // Whoever waited may have given up.
+                    _ = found.send(rest.to_owned());
+                } else if let Some(id) = line.strip_prefix(worker).and_then(|id| id.parse().ok()) {
+                    looks.server.store(id, Ordering::Relaxed);
+                }
+            }
+        });
+        let errors = read(errors, |_| {});
         let looking = thread::spawn({
             let looks = Arc::clone(&looks);
             move || looks.look()
@@ -89,8 +109,7 @@ impl Watched {
 
     /// Remembers where it stands.
     pub(crate) fn mark(&self) -> Mark {
-        let id = lock(&self.looks.child).id();
-        let resident_kib = resident_kib(id).unwrap_or(0);
+        let resident_kib = resident_kib(self.looks.server.load(Ordering::Relaxed)).unwrap_or(0);
         *lock(&self.looks.since) = Since { peak_kib: resident_kib, ..Since::default() };
         Mark { at: Instant::now(), resident_kib }
     }
@@ -105,11 +124,18 @@ impl Watched {
         #[expect(clippy::cast_precision_loss, reason = "kibibytes of one process")]
         let grown_mib = grown_kib as f64 / 1024.0;
         let died = ended.map(|(at, status)| After::new(at.saturating_duration_since(mark.at), death(status)));
-        Process { died, last_words: None, spinning, grown_mib: (grown_mib * 100.0).round() / 100.0 }
+        Process {
+            died,
+            workers: Vec::new(),
+            back: None,
+            last_words: None,
+            spinning,
+            grown_mib: (grown_mib * 100.0).round() / 100.0,
+        }
     }
 
     /// Kills it, and answers all lines of its standard output and of its standard error.
-    pub(crate) fn end(mut self) -> (Vec<String>, Vec<String>) {
+    pub(crate) fn end(mut self) -> (Vec<Line>, Vec<Line>) {
         self.kill();
         let mut lines = self.printed.drain(..).map(|(lines, reader)| {
             // The pipe is closed now.
@@ -119,7 +145,7 @@ impl Watched {
         (lines.next().unwrap_or_default(), lines.next().unwrap_or_default())
     }
 
-    fn errors(&self) -> Vec<String> {
+    fn errors(&self) -> Vec<Line> {
         self.printed.last().map(|(lines, _)| lock(lines).clone()).unwrap_or_default()
     }
 
@@ -145,7 +171,7 @@ impl Looks {
     fn look(&self) {
         while !self.over.load(Ordering::Acquire) {
             let mut child = lock(&self.child);
-            lock(&self.since).add(child.id());
+            lock(&self.since).add(self.server.load(Ordering::Relaxed));
             if let Ok(Some(status)) = child.try_wait() {
                 *lock(&self.ended) = Some((Instant::now(), status));
                 return;
@@ -174,9 +200,9 @@ fn read(
     let reader = thread::spawn({
         let lines = Arc::clone(&lines);
         move || {
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                seen(&line);
-                lock(&lines).push(line);
+            for text in BufReader::new(output).lines().map_while(Result::ok) {
+                seen(&text);
+                lock(&lines).push(Line { at: Instant::now(), text });
             }
         }
     });
@@ -242,7 +268,7 @@ mod tests {
     fn shell(script: &str) -> (Watched, String) {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
-        Watched::start(command, "ready ", Duration::from_secs(10)).expect("there is a shell")
+        Watched::start(command, "ready ", "worker ", Duration::from_secs(10)).expect("there is a shell")
     }
 
     #[test]
@@ -255,7 +281,12 @@ mod tests {
             thread::sleep(LOOK);
         }
         assert_eq!(child.since(&mark).died.expect("dead").what, "SIGABRT");
-        assert_eq!((told.as_str(), child.end()), ("x", (vec!["ready x".into()], vec!["two".into()])));
+        let (output, errors) = child.end();
+        let texts = |lines: Vec<Line>| lines.into_iter().map(|line| line.text).collect::<Vec<_>>();
+        assert_eq!(
+            (told.as_str(), texts(output), texts(errors)),
+            ("x", vec!["ready x".into()], vec!["two".into()])
+        );
     }
 
     #[test]

@@ -13,9 +13,9 @@ use tokio::time::timeout;
 use crate::bystander::Bystanders;
 use crate::exhibit::{Scene, Setting, Stage};
 use crate::http;
-use crate::observation::{Observation, Recorded};
-use crate::process::Watched;
-use crate::serve::{INCIDENT, READY, SOCKETS};
+use crate::observation::{After, Observation, Recorded, Whose, millis};
+use crate::process::{Line, Watched};
+use crate::serve::{BACK, DIED, INCIDENT, READY, SOCKETS, WORKER};
 
 /// How many do nothing and must notice nothing.
 const BYSTANDERS: usize = 2;
@@ -69,7 +69,7 @@ async fn observe(scene: &Scene, setting: Setting) -> Result<Observation> {
     command.args(["--serve", scene.name, "--setting", &setting.to_string()]);
     // The stacks of tests and servers are what a user has.
     command.env_remove("RUST_MIN_STACK").env_remove("RUST_BACKTRACE");
-    let (process, address) = Watched::start(command, READY, PATIENCE)?;
+    let (process, address) = Watched::start(command, READY, WORKER, PATIENCE)?;
     let server: SocketAddr = address.parse().context("a server tells its address")?;
 
     let bystanders = Bystanders::join(server, scene.parser, BYSTANDERS).await?;
@@ -84,17 +84,28 @@ async fn observe(scene: &Scene, setting: Setting) -> Result<Observation> {
     let left_behind = left_behind(server, BYSTANDERS).await;
     let (others, clients) = bystanders.finish().await?;
     let (output, errors) = process.end();
-    if did.died.is_some() {
-        did.last_words = errors.iter().rfind(|line| !line.is_empty() && !line.starts_with("note: ")).cloned();
+    let since = |line: &Line| line.at.saturating_duration_since(mark.at);
+    let deaths = output
+        .iter()
+        .filter_map(|line| Some(After::new(since(line), line.text.strip_prefix(DIED)?.to_owned())));
+    did.workers = deaths.collect();
+    did.back = did.workers.first().and_then(|first| {
+        let back = output.iter().find(|line| line.text == BACK)?;
+        Some(millis(since(back)) - first.ms)
+    });
+    if did.died.is_some() || !did.workers.is_empty() {
+        did.last_words = last_words(&errors);
     }
+    let incidents: Vec<Value> = output.iter().filter_map(|line| incident(&line.text)).collect();
+    let recorded = incidents.iter().filter_map(|incident| recorded(incident, offender.addresses())).collect();
     // Until now: whoever leaves before the end is seen by the server as well.
     drop(clients);
     Ok(Observation {
         offender,
         others,
         process: did,
-        panics: panics(&output, &errors),
-        recorded: output.iter().filter_map(|line| recorded(line)).collect(),
+        panics: panics(&incidents, &errors),
+        recorded: recorded,
         left_behind,
     })
 }
@@ -113,28 +124,68 @@ async fn left_behind(server: SocketAddr, connected: usize) -> Option<usize> {
 }
 
 /// Where a server panicked: what the standard hook printed of it, and what Watertight recorded in its place.
-fn panics(output: &[String], errors: &[String]) -> Vec<String> {
+fn panics(incidents: &[Value], errors: &[Line]) -> Vec<String> {
     let printed = errors.iter().filter_map(|line| {
-        let (_, place) = line.split_once("panicked at ")?;
+        let (_, place) = line.text.split_once("panicked at ")?;
         Some(from_crate(place.trim_end_matches(':')))
     });
-    let recorded = output.iter().filter_map(|line| recorded(line)).filter(|fault| fault.fault == "panic");
-    let mut places: Vec<String> = printed.chain(recorded.filter_map(|fault| fault.location)).collect();
+    let recorded = incidents.iter().filter(|incident| incident["fault"] == "panic").filter_map(location);
+    let mut places: Vec<String> = printed.chain(recorded).collect();
     places.sort();
     places.dedup();
     places
 }
 
-fn recorded(line: &str) -> Option<Recorded> {
-    let incident: Value = serde_json::from_str(line.strip_prefix(INCIDENT)?).ok()?;
+/// The last line of what was printed as errors that says something of this run.
+fn last_words(errors: &[Line]) -> Option<String> {
+    errors
+        .iter()
+        .map(|line| &line.text)
+        .rfind(|text| !text.is_empty() && !text.starts_with("note: "))
+        .cloned()
+}
+
+/// The incident that a line tells of.
+fn incident(line: &str) -> Option<Value> {
+    serde_json::from_str(line.strip_prefix(INCIDENT)?).ok()
+}
+
+fn location(incident: &Value) -> Option<String> {
+    incident["location"].as_str().map(from_crate)
+}
+
+/// What an incident says, where these are the offender's addresses.
+fn recorded(incident: &Value, addresses: &[SocketAddr]) -> Option<Recorded> {
     let text = |value: &Value| value.as_str().map(str::to_owned);
+    let fault = text(&incident["fault"])?;
     Some(Recorded {
-        fault: text(&incident["fault"]).or_else(|| incident["fault"].as_object()?.keys().next().cloned())?,
-        location: text(&incident["location"]).map(|place| from_crate(&place)),
+        fault: match incident["death"]["manner"].as_str() {
+            Some(manner) => format!("{fault} ({manner})"),
+            None => fault,
+        },
+        location: location(incident),
         attribution: text(&incident["attribution"])?,
-        offender: incident["offender"]["peer"].as_str().and_then(|peer| peer.parse().ok()),
+        whose: whose(&incident["offender"], addresses),
         verdict: text(&incident["verdict"])?,
     })
+}
+
+fn whose(offender: &Value, addresses: &[SocketAddr]) -> Whose {
+    if offender.is_null() {
+        return Whose::Nobodys;
+    }
+    let peer = offender["peer"].as_str().and_then(|peer| peer.parse().ok());
+    let is_the_offenders = match peer {
+        Some(peer) => addresses.contains(&peer),
+        // Of somebody who was named after the death of the process only the connection's number is known. The bystanders
+        // have the first ones.
+        None => {
+            let number =
+                offender["id"].as_str().and_then(|id| id.strip_prefix("connection-")?.parse::<usize>().ok());
+            number.is_some_and(|number| number > BYSTANDERS)
+        }
+    };
+    if is_the_offenders { Whose::Offenders } else { Whose::Anothers }
 }
 
 /// `engineioxide-0.10.2/src/transport/ws.rs:190` of a path in cargo's folders or in a repository, without the column.
@@ -160,14 +211,26 @@ mod tests {
     }
 
     #[test]
+    fn who_is_known_by_a_number_is_no_bystander_beyond_theirs() {
+        let whose = |offender: &str| whose(&serde_json::from_str(offender).expect("JSON"), &[]);
+        assert_eq!(whose("null"), Whose::Nobodys);
+        assert_eq!(whose(r#"{"id":"connection-2","peer":null}"#), Whose::Anothers);
+        assert_eq!(whose(r#"{"id":"connection-3","peer":null}"#), Whose::Offenders);
+        assert_eq!(whose(r#"{"id":"something else","peer":null}"#), Whose::Anothers);
+    }
+
+    #[test]
     fn panics_are_read_from_either_server() {
-        let errors = ["thread 'w' (7) panicked at src/a.rs:1:2:".to_owned(), "a message".to_owned()];
+        let line = |text: &str| Line { at: Instant::now(), text: text.to_owned() };
+        let errors =
+            [line("thread 'w' (7) panicked at src/a.rs:1:2:"), line("a message"), line("note: more")];
         assert_eq!(panics(&[], &errors), ["src/a.rs:1"]);
+        assert_eq!(last_words(&errors).as_deref(), Some("a message"));
         let incident = r#"{"fault":"panic","location":"src/b.rs:1:2","attribution":"transport","verdict":"disconnect",
             "offender":{"id":"x","peer":"127.0.0.1:7"}}"#;
-        let output = [format!("{INCIDENT}{incident}")];
-        assert_eq!(panics(&output, &[]), ["src/b.rs:1"]);
-        let fault = recorded(&output[0]).expect("a fault");
-        assert_eq!(fault.offender, Some(([127, 0, 0, 1], 7).into()));
+        let incident = super::incident(&format!("{INCIDENT}{incident}")).expect("an incident");
+        assert_eq!(panics(std::slice::from_ref(&incident), &[]), ["src/b.rs:1"]);
+        let whose = |port| recorded(&incident, &[([127, 0, 0, 1], port).into()]).expect("a fault").whose;
+        assert_eq!((whose(7), whose(8)), (Whose::Offenders, Whose::Anothers));
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anyhow::{Context as _, Result};
 
 use crate::expect::Expect;
-use crate::observation::{After, Fate, Observation, Others, Process, Recorded, Watched};
+use crate::observation::{After, Fate, Observation, Others, Process, Recorded, Watched, Whose};
 use crate::run::Seen;
 use crate::{Results, Version};
 
@@ -56,7 +56,7 @@ pub fn of_scene(seen: &Seen) -> String {
     text += &line("the others", &|seen| others(&seen.others));
     text += &line("the process", &|seen| process(&seen.process));
     text += &line("panics", &|seen| list(seen.panics.iter().map(|place| format!("`{place}`")).collect()));
-    text += &line("recorded", &|seen| recorded(&seen.recorded, &seen.offender));
+    text += &line("recorded", &|seen| recorded(&seen.recorded));
     text += &line("left behind", &|seen| match seen.left_behind {
         None => "the server does not answer".to_owned(),
         Some(0) => "nothing".to_owned(),
@@ -124,10 +124,19 @@ fn others(others: &Others) -> String {
 }
 
 fn process(process: &Process) -> String {
-    let Process { died, last_words, spinning, grown_mib } = process;
+    let Process { died, workers, back, last_words, spinning, grown_mib } = process;
+    let words = last_words.as_ref().map(|words| format!(" (`{words}`)")).unwrap_or_default();
+    if let Some(After { ms: after, what }) = workers.first() {
+        let back = match back {
+            Some(back) => format!("the next one served {} later", ms(*back)),
+            None => "no other served after it".to_owned(),
+        };
+        let times =
+            if workers.len() == 1 { String::new() } else { format!(", {} deaths in all", workers.len()) };
+        return format!("worker **died** of {what}{words} after {}, {back}{times}", ms(*after));
+    }
     match died {
         Some(After { ms: after, what }) => {
-            let words = last_words.as_ref().map(|words| format!(" (`{words}`)")).unwrap_or_default();
             format!("**died** of {what}{words} after {}; grown by {grown_mib:.0} MiB until then", ms(*after))
         }
         None if *spinning > 0 => {
@@ -137,14 +146,13 @@ fn process(process: &Process) -> String {
     }
 }
 
-fn recorded(recorded: &[Recorded], offender: &Fate) -> String {
-    let by = offender.addresses();
+fn recorded(recorded: &[Recorded]) -> String {
     let mut faults: Vec<(String, usize)> = Vec::new();
-    for Recorded { fault, location: _, attribution, offender, verdict } in recorded {
-        let who = match offender {
-            None => "nobody's".to_owned(),
-            Some(peer) if by.contains(peer) => "the offender's".to_owned(),
-            Some(_) => "**another client's**".to_owned(),
+    for Recorded { fault, location: _, attribution, whose, verdict } in recorded {
+        let who = match whose {
+            Whose::Nobodys => "nobody's",
+            Whose::Offenders => "the offender's",
+            Whose::Anothers => "**another client's**",
         };
         let what = format!("{fault}, {who} ({attribution}), verdict {verdict}");
         match faults.iter_mut().find(|(known, _)| *known == what) {

@@ -28,7 +28,7 @@ const EXHIBIT: Exhibit = Exhibit {
             memory_mib: PLENTY_MIB,
             app: |setting| match setting {
                 Setting::Bare => plain::disconnect_handler_panics(),
-                Setting::Protected => drop_in::disconnect_handler_panics(),
+                Setting::Protected | Setting::Supervised => drop_in::disconnect_handler_panics(),
             },
             offend: come_and_go,
             expect: &[
@@ -52,7 +52,7 @@ const EXHIBIT: Exhibit = Exhibit {
             memory_mib: PLENTY_MIB,
             app: |setting| match setting {
                 Setting::Bare => plain::disconnect_extractor_refuses(),
-                Setting::Protected => drop_in::disconnect_extractor_refuses(),
+                Setting::Protected | Setting::Supervised => drop_in::disconnect_extractor_refuses(),
             },
             offend: come_and_go,
             expect: &[
@@ -71,7 +71,7 @@ const EXHIBIT: Exhibit = Exhibit {
             memory_mib: PLENTY_MIB,
             app: |setting| match setting {
                 Setting::Bare => plain::middleware_panics(),
-                Setting::Protected => drop_in::middleware_panics(),
+                Setting::Protected | Setting::Supervised => drop_in::middleware_panics(),
             },
             offend: |stage| {
                 Box::pin(async move {

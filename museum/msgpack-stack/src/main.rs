@@ -22,6 +22,14 @@ const DEATH: &[Expect] = &[
     Expect::OthersAreDisconnected,
 ];
 
+const SUPERVISED: &[Expect] = &[
+    // Whoever marks the dying thread for the flight recorder lets the first signal be the last.
+    Expect::WorkerDiesOf("SIGSEGV"),
+    Expect::OffenderIsNamed,
+    Expect::OffenderIsCutWithoutAWord,
+    Expect::OthersAreBackWithin(1000.0),
+];
+
 const EXHIBIT: Exhibit = Exhibit {
     name: "msgpack-stack",
     lock: include_str!("../Cargo.lock"),
@@ -44,7 +52,7 @@ const EXHIBIT: Exhibit = Exhibit {
                 Ok(client.watch(&stage, Probe::Echo).await)
             })
         },
-        expect: &[(Setting::Bare, DEATH), (Setting::Protected, DEATH)],
+        expect: &[(Setting::Bare, DEATH), (Setting::Protected, DEATH), (Setting::Supervised, SUPERVISED)],
     }],
 };
 

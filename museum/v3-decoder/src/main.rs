@@ -51,6 +51,10 @@ const EXHIBIT: Exhibit = Exhibit {
                     Setting::Protected,
                     &[Expect::ThreadsSpin(2), Expect::OffenderWaits, Expect::OthersAreFrozen],
                 ),
+                (
+                    Setting::Supervised,
+                    &[Expect::WorkerDiesOf("did not answer"), Expect::OthersAreBackWithin(3000.0)],
+                ),
             ],
         },
     ],
