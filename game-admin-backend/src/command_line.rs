@@ -47,6 +47,10 @@ pub struct CommandLine {
     #[arg(long, value_name = "TIME", value_parser = milliseconds)]
     handler_deadline: Option<u64>,
 
+    /// Run the server alone, without a parent process that starts it again when it dies [setting supervisor.enabled].
+    #[arg(long)]
+    no_supervise: bool,
+
     /// How log lines look [setting logging.format].
     #[arg(long, value_name = "FORMAT", value_parser = PossibleValuesParser::new(LogFormat::NAMES))]
     log_format: Option<String>,
@@ -89,6 +93,7 @@ impl CommandLine {
             quarantine,
             breakers,
             handler_deadline,
+            no_supervise,
             log_format,
             log_level,
             assignments,
@@ -105,6 +110,7 @@ impl CommandLine {
                 "detection.handler_deadline_ms",
                 handler_deadline.map(|ms| ms.to_string()),
             ),
+            ("--no-supervise", "supervisor.enabled", no_supervise.then(|| "false".to_owned())),
             ("--log-format", "logging.format", log_format.clone()),
             ("--log-level", "logging.level", log_level.clone()),
         ];

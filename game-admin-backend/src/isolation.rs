@@ -10,17 +10,19 @@ use watertight::{
     Watertight,
 };
 
+use crate::left::Left;
 use crate::metrics::CountingSink;
 use watertight_recorder::ThreadStacks;
 
 use crate::settings::{Detection, EventDeadline, Network, Recovery, Settings};
 
-/// Installs the panic hook and the recovery thread of the process. Answers where its incidents are kept.
+/// Installs the panic hook and the recovery thread of the process, with what earlier processes have left. Answers where
+/// its incidents are kept.
 ///
 /// # Errors
 ///
 /// If they are installed already, or the thread does not start.
-pub fn install(settings: &Settings) -> Result<RingSink, InstallError> {
+pub fn install(settings: &Settings, left: Left) -> Result<RingSink, InstallError> {
     let Settings { server, detection, recovery, monitoring, logging, .. } = settings;
     let mut policy = StandardPolicy::new().fail_event_limit(detection.fail_event_limit);
     for event in &detection.fail_events {
@@ -50,6 +52,7 @@ pub fn install(settings: &Settings) -> Result<RingSink, InstallError> {
             Err(unsupported) => info!("stalls are recorded without the stack of their thread: {unsupported}"),
         }
     }
+    let builder = left.hand(builder);
     builder
         .policy(policy)
         .quarantine(quarantine(recovery))
@@ -228,7 +231,9 @@ fn fault(incident: &Incident) {
     if incident.fault == Fault::Panic && is_of_the_transport {
         error!(incident = %incident.id, socket_id, location, "🔌 WebSocket transport panic detected at {location}");
     }
-    if matches!(incident.verdict, Verdict::Disconnect | Verdict::Quarantine) {
+    // Who died with the process needs no disconnecting.
+    let is_here = incident.fault != Fault::Abort;
+    if is_here && matches!(incident.verdict, Verdict::Disconnect | Verdict::Quarantine) {
         error!(
             incident = %incident.id, socket_id,
             "🛠️ Server will attempt to recover and disconnect problematic sockets"
@@ -249,10 +254,12 @@ fn headline(fault: Fault) -> &'static str {
         Fault::Panic => "💥 Application panic",
         Fault::Deadline => "⏱️ A handler ran past its deadline",
         Fault::Deaf => "🔇 A connection is deaf: nobody reads it",
+        Fault::Orphan => "🛟 A connection is lost and nobody has ended it",
         Fault::Flood => "🌊 A client floods",
         Fault::Protocol => "🗯️ A client misbehaves",
         Fault::SlowConsumer => "🐌 A client does not read",
         Fault::Stall => "🧱 A handler holds its thread",
+        Fault::Abort => "💀 The server died",
         _ => "A fault",
     }
 }

@@ -8,10 +8,14 @@ pub mod health;
 pub mod identity;
 pub mod isolation;
 pub mod lab;
+pub mod left;
 pub mod logging;
 pub mod managers;
 pub mod metrics;
+#[cfg(unix)]
+pub mod minidump;
 pub mod namespaces;
+mod parent;
 pub mod payload;
 pub mod players;
 pub mod ready;
@@ -21,8 +25,10 @@ pub mod server;
 pub mod settings;
 mod shared;
 pub mod signals;
+mod supervise;
 #[cfg(test)]
 mod test_log;
 
 pub use run::{RunError, run};
 pub use shared::Shared;
+pub use supervise::{ParentError, Plan};

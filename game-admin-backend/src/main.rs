@@ -8,15 +8,37 @@ use std::{
 
 use clap::Parser as _;
 use game_admin_backend::{
+    Plan,
     command_line::{Command, CommandLine},
     run,
     settings::{load, report},
 };
+use watertight_supervisor::{EXIT_OS, Supervised};
 
 /// The exit code for a wrong command line or wrong settings; the same that the parser of the command line uses.
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
+    #[cfg(unix)]
+    if let Some(helped) = game_admin_backend::minidump::help() {
+        return exit_code(helped.map(|()| ExitCode::SUCCESS));
+    }
+    // Before there are threads.
+    let worker = match Supervised::from_env() {
+        Ok(worker) => worker,
+        Err(error) => {
+            complain(&format!("error: {}", with_causes(&error)));
+            return ExitCode::from(EXIT_OS);
+        }
+    };
+    match Plan::of_this_process() {
+        Some(Ok(plan)) => return exit_code(plan.supervise()),
+        Some(Err(error)) => {
+            complain(&format!("error: the plan of a parent process makes no sense: {error}"));
+            return ExitCode::from(USAGE);
+        }
+        None => {}
+    }
     let command_line = CommandLine::parse();
     let sources = command_line.sources();
     let effective = match load(&sources) {
@@ -36,14 +58,23 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
-        Command::Serve => match run(effective.settings, &sources.ignored_variables()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                complain(&format!("error: {}", with_causes(&error)));
-                ExitCode::FAILURE
-            }
-        },
+        Command::Serve if worker.is_none() && effective.settings.supervisor.enabled => {
+            exit_code(Plan::new(&effective.settings).carry_out())
+        }
+        Command::Serve => exit_code(
+            run(effective.settings, &sources.ignored_variables(), worker).map(|()| ExitCode::SUCCESS),
+        ),
     }
+}
+
+fn exit_code(outcome: Result<impl Into<ExitCode>, impl Error>) -> ExitCode {
+    outcome.map_or_else(
+        |error| {
+            complain(&format!("error: {}", with_causes(&error)));
+            ExitCode::FAILURE
+        },
+        Into::into,
+    )
 }
 
 /// Writes to standard error, or nowhere if that is closed.

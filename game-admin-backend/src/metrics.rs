@@ -4,7 +4,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, LazyLock},
+    sync::{Arc, LazyLock, OnceLock},
     time::Instant,
 };
 
@@ -26,7 +26,8 @@ use prometheus_client::{
     registry::Registry,
 };
 use tracing::error;
-use watertight::{Incident, Sink, Stats};
+use watertight::{Fault, Incident, Sink, Stats};
+use watertight_axum::Pace;
 
 /// Where it is asked.
 pub const PATH: &str = "/metrics";
@@ -43,9 +44,22 @@ static INCIDENTS: LazyLock<Family<Kind, Counter>> = LazyLock::new(Family::defaul
 static REGISTRY: LazyLock<Registry> = LazyLock::new(|| {
     let mut registry = Registry::with_prefix("watertight");
     registry.register("incidents_by_kind", "Incidents by fault and verdict", INCIDENTS.clone());
+    registry.register("deaths", "Deaths of the process that this one was told of", DEATHS.clone());
     registry.register_collector(Box::new(Process));
     registry
 });
+
+/// How this process died before it was started again, in the journal of its parent.
+static DEATHS: LazyLock<Family<[(&'static str, &'static str); 1], Counter>> = LazyLock::new(Family::default);
+
+/// The pace after a death; there is one server in a process but in tests.
+static PACE: OnceLock<Pace> = OnceLock::new();
+
+/// Has the page say how often this pace delayed a connection.
+pub(crate) fn count_delayed(pace: &Pace) {
+    // The first server's, where tests have several.
+    let _ = PACE.set(pace.clone());
+}
 
 /// The route.
 pub fn routes() -> Router {
@@ -71,6 +85,9 @@ impl Sink for CountingSink {
     fn incident(&self, incident: &Arc<Incident>) {
         let kind = [("fault", incident.fault.code()), ("verdict", incident.verdict.as_str())];
         INCIDENTS.get_or_create(&kind).inc();
+        if let (Fault::Abort, Some(death)) = (incident.fault, &incident.death) {
+            DEATHS.get_or_create(&[("manner", death.manner.as_str())]).inc();
+        }
     }
 }
 
@@ -115,6 +132,12 @@ impl Collector for Process {
         page.counter("connects_refused", "Connects refused for a quarantine.", refused)?;
         page.counter("breakers_tripped", "Activities switched off for everyone.", tripped)?;
         page.counter("messages_limited", "Messages beyond their client's rate.", limited)?;
+
+        page.counter(
+            "accepts_delayed",
+            "Times that the next connection waited for the pace after a death.",
+            PACE.get().map_or(0, Pace::delayed),
+        )?;
 
         page.gauge("compartments", "Client connections that are kept apart.", compartments)?;
         page.gauge("connections", "Open TCP connections.", connections)?;

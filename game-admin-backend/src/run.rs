@@ -5,10 +5,13 @@ use std::io::{self, Write as _};
 use tracing::{info, warn};
 
 use watertight::{InstallError, RingSink};
+use watertight_supervisor::Supervised;
 
 use crate::{
     isolation,
+    left::Left,
     logging::{self, LoggingError},
+    parent::Parent,
     server::{BindError, Server},
     settings::Settings,
     signals::StopSignals,
@@ -40,14 +43,19 @@ pub enum RunError {
 
 /// Runs the server until Ctrl-C or SIGTERM, and then until all clients are told and closed.
 ///
-/// What is in `ignored_variables` is warned about, once the log is there.
+/// What is in `ignored_variables` is warned about, once the log is there. As a `worker` it serves the socket that its parent
+/// holds, tells that when it is ready, and also ends when that is gone.
 ///
 /// When it is ready it prints `listening on http://ADDRESS` to standard output. A second signal cuts the end short.
 ///
 /// # Errors
 ///
 /// If the server cannot start, or ends by itself.
-pub fn run(settings: Settings, ignored_variables: &[String]) -> Result<(), RunError> {
+pub fn run(
+    settings: Settings,
+    ignored_variables: &[String],
+    mut worker: Option<Supervised>,
+) -> Result<(), RunError> {
     let _log = logging::install(&settings.logging)?;
     for variable in ignored_variables {
         warn!(
@@ -55,9 +63,10 @@ pub fn run(settings: Settings, ignored_variables: &[String]) -> Result<(), RunEr
             "an environment variable is no setting: those are called WATERTIGHT_<SECTION>__<NAME>"
         );
     }
-    let incidents = isolation::install(&settings)?;
+    let left = worker.as_mut().map(|worker| Left::take(worker, &settings.supervisor)).unwrap_or_default();
+    let incidents = isolation::install(&settings, left)?;
     let runtime = runtime(settings.server.lanes).map_err(RunError::Runtime)?;
-    let outcome = runtime.block_on(serve(settings, incidents));
+    let outcome = runtime.block_on(serve(settings, incidents, worker));
     // Whatever still runs is past its bound; waiting for it would make the bound a lie.
     runtime.shutdown_background();
     outcome
@@ -74,20 +83,37 @@ fn runtime(lanes: bool) -> io::Result<tokio::runtime::Runtime> {
     builder.enable_all().build()
 }
 
-async fn serve(settings: Settings, incidents: RingSink) -> Result<(), RunError> {
+async fn serve(settings: Settings, incidents: RingSink, worker: Option<Supervised>) -> Result<(), RunError> {
     let mut signals = StopSignals::listen().map_err(RunError::Signals)?;
     if settings.server.lab {
         warn!(listen = %settings.server.listen, "the lab is open: any client can cause real faults");
     }
-    let server = Server::new(settings, incidents).bind().await?;
+    let mut parent = Parent::new(worker);
+    let pace = parent.pace(&settings.supervisor);
+    let server = Server::new(settings, incidents);
+    let server = match parent.listener() {
+        Some(listener) => server.adopt(listener)?,
+        None => server.bind().await?,
+    };
+    let server = match pace {
+        Some(pace) => server.pace(pace),
+        None => server,
+    };
+    let server = server.taken_over(parent.taken_over());
+    let mut orphaned = parent.is_gone();
     announce(&format!("listening on http://{}", server.address()));
+    parent.ready();
 
     let (told, stop) = tokio::sync::oneshot::channel();
     let serving = server.serve(async {
         _ = stop.await;
     });
     let interrupted = async {
-        info!(signal = signals.next().await, "a signal asks the server to stop");
+        tokio::select! {
+            signal = signals.next() => info!(signal, "a signal asks the server to stop"),
+            () = &mut orphaned => warn!("the parent process is gone: the server stops"),
+        }
+        parent.stopping();
         _ = told.send(());
         warn!(signal = signals.next().await, "a second signal cuts the end short");
     };

@@ -1,11 +1,15 @@
 //! The server: its parts put together, bound to an address, served until told to stop.
 
-use std::{future::Future, io, net::SocketAddr, sync::Arc};
+use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Router, serve::ListenerExt as _};
+use axum::{
+    Router,
+    serve::{Listener, ListenerExt as _},
+};
 use tokio::net::TcpListener;
 use tracing::{debug, info};
 use watertight::{Notice, RingSink};
+use watertight_axum::{Pace, Serve};
 use watertight_faults::{FaultyListener, TransportFaults, fail_bodies};
 use watertight_socketioxide::{SocketIo, handler::ConnectHandler as _};
 
@@ -33,6 +37,8 @@ pub struct BoundServer {
     server: Server,
     listener: TcpListener,
     address: SocketAddr,
+    pace: Option<Pace>,
+    taken_over: Box<dyn Fn() -> bool + Send>,
 }
 
 /// Why the server could not be bound to its address.
@@ -80,11 +86,32 @@ impl Server {
     /// If the operating system does not give it.
     pub async fn bind(self) -> Result<BoundServer, BindError> {
         let address = self.shared.settings.server.listen;
-        let with_address = |source| BindError { address, source };
-        let listener = TcpListener::bind(address).await.map_err(with_address)?;
-        let address = listener.local_addr().map_err(with_address)?;
+        let listener = TcpListener::bind(address).await.map_err(|source| BindError::new(address, source))?;
+        self.on(listener)
+    }
+
+    /// Takes a socket that listens already, whatever the settings say.
+    ///
+    /// # Errors
+    ///
+    /// If the operating system does not take it.
+    pub fn adopt(self, listener: std::net::TcpListener) -> Result<BoundServer, BindError> {
+        let address = self.shared.settings.server.listen;
+        let adopted = listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener));
+        self.on(adopted.map_err(|source| BindError::new(address, source))?)
+    }
+
+    fn on(self, listener: TcpListener) -> Result<BoundServer, BindError> {
+        let address = self.shared.settings.server.listen;
+        let address = listener.local_addr().map_err(|source| BindError::new(address, source))?;
         admin::admission::warn_of_missing_token(self.shared.settings.admin.token.as_ref(), address);
-        Ok(BoundServer { server: self, listener, address })
+        Ok(BoundServer { server: self, listener, address, pace: None, taken_over: Box::new(|| false) })
+    }
+}
+
+impl BindError {
+    pub(crate) fn new(address: SocketAddr, source: io::Error) -> Self {
+        Self { address, source }
     }
 }
 
@@ -95,13 +122,28 @@ impl BoundServer {
         self.address
     }
 
+    /// Accepts connections at this pace.
+    #[must_use]
+    pub fn pace(mut self, pace: Pace) -> Self {
+        metrics::count_delayed(&pace);
+        self.pace = Some(pace);
+        self
+    }
+
+    /// Asked when it stops: whether another process accepts from the same socket by then.
+    #[must_use]
+    pub fn taken_over(mut self, taken_over: impl Fn() -> bool + Send + 'static) -> Self {
+        self.taken_over = Box::new(taken_over);
+        self
+    }
+
     /// Serves until `stop` is done, then tells and closes all clients; the latter takes at most `server.drain_timeout_ms`.
     ///
     /// # Errors
     ///
     /// If the server ends without being told to.
     pub async fn serve(self, stop: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
-        let Self { server: Server { shared, app, lab }, listener, .. } = self;
+        let Self { server: Server { shared, app, lab }, listener, address: _, pace, taken_over } = self;
         let Settings { server, recovery, .. } = &*shared.settings;
         let notice =
             Notice::new("shutdown", "the server is shutting down").retry(true, recovery.retry_after());
@@ -118,23 +160,41 @@ impl BoundServer {
                 debug!(%error, "a connection is gone before it is served");
             }
         });
+        let how = How { notice, drain_timeout, pace, taken_over };
         let served = match lab {
             Some(faults) => {
-                let listener = FaultyListener::new(listener, faults);
-                let serving = watertight_axum::serve(listener, app).shutdown_notice(notice);
-                let serving = serving.drain_timeout(drain_timeout).answer_to_the_end(&TO_THE_END);
-                serving.with_graceful_shutdown(stop).await
+                let serving = watertight_axum::serve(FaultyListener::new(listener, faults), app);
+                how.set(serving).with_graceful_shutdown(stop).await
             }
-            None => {
-                let serving = watertight_axum::serve(listener, app).shutdown_notice(notice);
-                let serving = serving.drain_timeout(drain_timeout).answer_to_the_end(&TO_THE_END);
-                serving.with_graceful_shutdown(stop).await
-            }
+            None => how.set(watertight_axum::serve(listener, app)).with_graceful_shutdown(stop).await,
         };
         if served.is_ok() {
             info!(connections = shared.connections.count(), "the server has stopped");
         }
         served
+    }
+}
+
+/// How it is served, whatever the listener.
+struct How {
+    notice: Notice,
+    drain_timeout: Duration,
+    pace: Option<Pace>,
+    taken_over: Box<dyn Fn() -> bool + Send>,
+}
+
+impl How {
+    fn set<L: Listener, M>(self, serving: Serve<L, M>) -> Serve<L, M> {
+        let Self { notice, drain_timeout, pace, taken_over } = self;
+        let serving = serving
+            .shutdown_notice(notice)
+            .drain_timeout(drain_timeout)
+            .answer_to_the_end(&TO_THE_END)
+            .taken_over(taken_over);
+        match pace {
+            Some(pace) => serving.pace(pace),
+            None => serving,
+        }
     }
 }
 

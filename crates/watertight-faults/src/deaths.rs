@@ -68,3 +68,22 @@ pub fn exhaust_memory() -> ! {
         taken.push(black_box(gulp));
     }
 }
+
+/// Whether [`exhaust_memory`] hurts this process only: there is a limit of its addresses, or of its control group's memory.
+#[must_use]
+pub fn has_memory_limit() -> bool {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, getrlimit};
+
+        let of_its_group = || {
+            let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+            let path = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
+            let limit = std::fs::read_to_string(format!("/sys/fs/cgroup{path}/memory.max")).ok()?;
+            limit.trim().parse::<u64>().ok()
+        };
+        getrlimit(Resource::As).current.is_some() || of_its_group().is_some()
+    }
+    #[cfg(not(unix))]
+    false
+}

@@ -2,6 +2,7 @@
 //!
 //! Any client can cause these faults, and that is the point: each must cost that client alone.
 
+mod deaths;
 mod faults;
 mod room;
 mod stats;
@@ -23,6 +24,7 @@ pub fn open(io: &SocketIo, faults: &TransportFaults) {
         room::register(&socket);
         stats::register(&socket);
         faults::register(&socket, &faults);
+        deaths::register(&socket);
     });
     io.ns("/lab_bad_connect", async |_: SocketRef| {
         tokio::task::yield_now().await;

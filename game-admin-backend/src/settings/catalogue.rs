@@ -2,7 +2,7 @@
 
 use super::{
     kind::Kind,
-    sections::{Admin, Detection, Logging, Monitoring, Recovery, Server},
+    sections::{Admin, Detection, Logging, Monitoring, Recovery, Server, Supervisor},
 };
 
 /// What is known of a setting before any value is given.
@@ -35,6 +35,7 @@ pub fn catalogue() -> impl Iterator<Item = &'static Setting> {
         Detection::CATALOGUE,
         Recovery::CATALOGUE,
         Monitoring::CATALOGUE,
+        Supervisor::CATALOGUE,
         Logging::CATALOGUE,
     ]
     .into_iter()

@@ -25,7 +25,7 @@ pub use load::{Effective, Entry, load};
 pub use origin::Origin;
 pub use problem::{Given, Problem, Problems};
 pub use report::report;
-pub use sections::{Admin, Detection, Logging, Monitoring, Recovery, Server};
+pub use sections::{Admin, Detection, Logging, Monitoring, Recovery, Server, Supervisor};
 pub use values::{Allowed, EventDeadline, FailEvent, LogFormat, Network, Secret, read_duration};
 
 use serde::{Deserialize, Serialize};
@@ -47,6 +47,8 @@ pub struct Settings {
     pub recovery: Recovery,
     /// How connections are watched and how many incidents are remembered.
     pub monitoring: Monitoring,
+    /// How the parent process starts the server again when that dies.
+    pub supervisor: Supervisor,
     /// How the server logs.
     pub logging: Logging,
 }

@@ -2,6 +2,7 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -169,6 +170,36 @@ section! {
 }
 
 section! {
+    /// How the parent process starts the server again when that dies.
+    [supervisor] Supervisor {
+        /// Whether a small parent process holds the address and starts the server again when it dies.
+        enabled: bool = true, Kind::Switch;
+        /// The longest wait before the second restart; the first is immediate, and each further one may wait twice as long.
+        restart_base_ms: u64 = 100, Kind::milliseconds(1, 10 * MINUTE_MS);
+        /// The longest wait before any restart.
+        restart_cap_ms: u64 = 30 * SECOND_MS, Kind::milliseconds(1, 60 * MINUTE_MS);
+        /// How many restarts within the period are not too many.
+        restarts: u32 = 5, Kind::count(1, 1_000);
+        /// Time within which restarts count together.
+        restart_period_ms: u64 = MINUTE_MS, Kind::milliseconds(100, 24 * 60 * MINUTE_MS);
+        /// Time that a server has to live for its predecessors' deaths to be forgotten.
+        restart_reset_ms: u64 = MINUTE_MS, Kind::milliseconds(100, 24 * 60 * MINUTE_MS);
+        /// Whether too many restarts end the parent, with exit code 70, for its service manager to decide; else it goes on.
+        give_up: bool = false, Kind::Switch;
+        /// Time that a server has to become ready.
+        ready_timeout_ms: u64 = 30 * SECOND_MS, Kind::milliseconds(100, 60 * MINUTE_MS);
+        /// Time without an answer of the server's threads after which it is aborted and started again.
+        wedge_limit_ms: u64 = 10 * SECOND_MS, Kind::milliseconds(500, 60 * MINUTE_MS);
+        /// Where a minidump of each crash is written, for a debugger; without it none is. The latest 16 are kept. Linux only.
+        minidumps: Option<PathBuf> = None, Kind::Directory;
+        /// How many connections are accepted each second after a death; 0 is any number.
+        accepts_per_second: u32 = 2_000, Kind::count(0, 1_000_000);
+        /// How long after a death they are accepted at that pace.
+        accept_pace_ms: u64 = 10 * SECOND_MS, Kind::milliseconds(0, 10 * MINUTE_MS);
+    }
+}
+
+section! {
     /// How the server logs, always to standard error.
     [logging] Logging {
         /// How a line looks: for people, or one JSON object per line.
@@ -217,6 +248,15 @@ durations! { Detection {
     handler_deadline = handler_deadline_ms;
     stall_warn = stall_warn_ms;
     stall_limit = stall_limit_ms;
+} }
+durations! { Supervisor {
+    restart_base = restart_base_ms;
+    restart_cap = restart_cap_ms;
+    restart_period = restart_period_ms;
+    restart_reset = restart_reset_ms;
+    ready_timeout = ready_timeout_ms;
+    wedge_limit = wedge_limit_ms;
+    accept_pace = accept_pace_ms;
 } }
 durations! { Monitoring { sweep_interval = sweep_interval_ms; } }
 
