@@ -19,6 +19,8 @@ use crate::packet::{Heard, Parser};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a watched client asks for an echo.
 const PROBE: Duration = Duration::from_millis(100);
+/// How soon a client that enters asks again for its first echo.
+const AGAIN: Duration = Duration::from_millis(10);
 
 /// What a client asks for while it is watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +77,7 @@ impl Client {
     /// Asks until it gets an echo: socketioxide drops events that come before the connect handler has registered.
     async fn settle(&mut self) -> Result<()> {
         for attempt in 0_u32.. {
-            if let Ok(echoed) = timeout(PROBE, self.echo(&json!({ "attempt": attempt }))).await {
+            if let Ok(echoed) = timeout(AGAIN, self.echo(&json!({ "attempt": attempt }))).await {
                 return echoed;
             }
         }

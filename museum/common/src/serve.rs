@@ -111,7 +111,9 @@ fn install(worker: Option<&mut Supervised>) -> Result<()> {
     let alone = QuarantineSettings::new().enabled(false);
     let mut builder = Watertight::builder().quarantine(alone).sink(Printed);
     if let Some(worker) = worker {
-        builder = builder.recorder(worker.flight_recorder()?.context("the supervisor records")?);
+        let recorder = worker.flight_recorder()?.context("the supervisor records")?;
+        recorder.mark_crashes()?;
+        builder = builder.recorder(recorder);
         builder = builder.store(worker.journal()?.context("the supervisor records")?);
     }
     builder.install()?;
