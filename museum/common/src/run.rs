@@ -105,7 +105,7 @@ async fn observe(scene: &Scene, setting: Setting) -> Result<Observation> {
         others,
         process: did,
         panics: panics(&incidents, &errors),
-        recorded: recorded,
+        recorded,
         left_behind,
     })
 }
