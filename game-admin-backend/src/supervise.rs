@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use tracing::error;
 use watertight::Death;
 use watertight_supervisor::{
-    Exceeded, Outcome, RestartPolicy, SuperviseError, Supervisor as Parent, SupervisorSettings,
+    Exceeded, Happening, Observer as _, Outcome, RestartPolicy, SuperviseError, Supervisor as Parent,
+    SupervisorSettings, TracingObserver,
 };
 
 use crate::{
@@ -118,8 +119,18 @@ impl Plan {
             .drain_timeout(Duration::from_millis(self.drain_timeout_ms))
             .wedge_limit(self.supervisor.wedge_limit());
         let parent = Parent::new(worker).map_err(why)?;
+        let parent = parent.observer(observe);
         let parent = with_recording(parent, &self.supervisor).map_err(ParentError::Recording)?;
         parent.run().map_err(why)
+    }
+}
+
+/// Logs what happens. When all is well again, what it took is let go: the parent has nothing to do until the next time.
+fn observe(happening: &Happening) {
+    TracingObserver.observe(happening);
+    #[cfg(unix)]
+    if matches!(happening, Happening::Ready { .. }) {
+        watertight_recorder::let_go_of_code();
     }
 }
 

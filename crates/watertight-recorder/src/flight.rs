@@ -58,6 +58,16 @@ fn unnamed_file(_: &str) -> io::Result<File> {
     tempfile::tempfile()
 }
 
+/// Takes the code of the program and its libraries out of this process's memory, on Linux on x86-64 and ARM64. What is called again is mapped
+/// again, from the system's cache. For a parent that sleeps: the kernel maps 64 KiB around each function that was ever called,
+/// and most of a server's parent was called once.
+///
+/// Breakpoints of a debugger are lost.
+pub fn let_go_of_code() {
+    #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+    sys::code::let_go_of_all();
+}
+
 /// Where the minidump of a process is written, if its crashes are dumped into this directory.
 #[must_use]
 pub fn minidump_of(directory: &Path, process: u32) -> PathBuf {

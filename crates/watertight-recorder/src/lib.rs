@@ -71,7 +71,7 @@ pub use linux::ThreadStacks;
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub use self::minidump::{Dumper, dump_parent};
 #[cfg(unix)]
-pub use flight::{FlightFile, FlightRecorder, minidump_of, shared_journal, shared_memory};
+pub use flight::{FlightFile, FlightRecorder, let_go_of_code, minidump_of, shared_journal, shared_memory};
 
 /// Why a board cannot be kept for the parent to read.
 #[derive(Debug, thiserror::Error)]

@@ -1,5 +1,6 @@
 //! The death of the process: whose work it was at.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
@@ -85,7 +86,7 @@ pub struct Culprit {
     pub id: String,
     /// Who it was, where known.
     pub identity: Option<Identity>,
-    /// How many other connections had the same identity.
+    /// How many other connections may have come from the same address.
     pub others: usize,
     /// What on, where known.
     pub activity: Option<Activity>,
@@ -133,8 +134,8 @@ impl Death {
     pub fn new(exit: Exit, record: Option<&Record>) -> Self {
         let Exit { time, uptime, signal, code, out_of_memory, wedged } = exit;
         let crash = record.and_then(|record| record.crash.filter(|crash| crash.is_its_own(record.process)));
-        // A signal that the parent sent marks whichever thread it hits.
-        let crash = crash.filter(|_| !wedged);
+        // A signal that the parent sent marks whichever thread it hits, and who ended with an exit code did not die of any.
+        let crash = crash.filter(|_| !wedged && code.is_none());
         let manner = match (&crash, &signal) {
             _ if wedged => Manner::Wedged,
             (Some(crash), _) if crash.is_stack_overflow() => Manner::StackOverflow,
@@ -179,12 +180,18 @@ impl Death {
 
     /// Nobody knows which thread it was, if any.
     fn suspect(&mut self, record: &Record) {
+        let wedged = self.manner == Manner::Wedged;
+        // Blocking work may take as long as it likes: it holds no thread that others need.
+        let threads = record.threads.iter().filter(|thread| !(wedged && thread.blocking));
         let mut suspects: Vec<_> =
-            record.threads.iter().filter_map(|thread| at_work(record, thread)).map(|(who, _)| who).collect();
-        if self.manner == Manner::Wedged {
+            threads.filter_map(|thread| at_work(record, thread)).map(|(who, _)| who).collect();
+        if wedged {
             suspects.retain(|suspect| suspect.held_ms >= millis(HELD));
         }
         suspects.sort_by_key(|suspect| std::cmp::Reverse(suspect.held_ms));
+        let mut named = HashSet::new();
+        // One who is at the same on several threads is one suspect, the longest of them.
+        suspects.retain(|suspect| named.insert((suspect.id.clone(), suspect.activity.clone())));
         suspects.truncate(MAX_SUSPECTS);
         if !suspects.is_empty() {
             self.attribution = Attribution::Suspect;
@@ -271,3 +278,6 @@ impl fmt::Display for Death {
         }
     }
 }
+
+#[cfg(all(test, not(watertight_loom)))]
+mod tests;
