@@ -5,6 +5,7 @@
 mod bench;
 mod cargo;
 mod fuzz;
+mod museum;
 mod report;
 mod run;
 mod setup;
@@ -46,6 +47,13 @@ enum Chore {
         #[arg(long)]
         quick: bool,
     },
+    /// Play real bugs of pinned versions of socketioxide against bare servers and protected ones, and write what was
+    /// seen into `docs/museum.md`. Linux only.
+    Museum {
+        /// Only this exhibit, a folder of `museum`; may be given several times.
+        #[arg(long, value_name = "EXHIBIT")]
+        only: Vec<String>,
+    },
     /// Throw anything at what this project parses itself. What fails is kept in `fuzz/failures`.
     Fuzz {
         /// Only these targets, which are the folders of `fuzz/corpus`.
@@ -61,6 +69,7 @@ fn main() -> ExitCode {
     match Cli::parse().chore {
         Chore::Test { only } => test(&only),
         Chore::Bench { only, quick } => exit_code(bench::bench(&only, quick)),
+        Chore::Museum { only } => exit_code(museum::museum(&only)),
         Chore::Fuzz { targets, seconds } => exit_code(fuzz::fuzz(&targets, seconds)),
     }
 }

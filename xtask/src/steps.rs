@@ -8,6 +8,7 @@ use clap::ValueEnum;
 use crate::{
     bench,
     cargo::{cargo, npm, server_binary, target_dir},
+    museum,
     report::{Report, Row},
     run, setup,
     tally::Tally,
@@ -35,9 +36,13 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    fn commands(self) -> Vec<Command> {
-        match self {
-            Self::Fmt => vec![cargo(["fmt", "--all", "--check"])],
+    fn commands(self) -> Result<Vec<Command>> {
+        Ok(match self {
+            Self::Fmt => {
+                let mut formats = vec![cargo(["fmt", "--all", "--check"])];
+                formats.extend(museum::formats()?);
+                formats
+            }
             // Features only add, so these two cover every line. Warnings are denied behind `--`: through
             // RUSTFLAGS they would rebuild every dependency.
             Self::Clippy => vec![
@@ -58,7 +63,7 @@ impl Step {
                 suite.env("WATERTIGHT_SERVER", server_binary());
                 vec![suite]
             }
-        }
+        })
     }
 
     /// Whether it runs the server that [`Step::Build`] builds.
@@ -132,7 +137,7 @@ pub(crate) fn run(steps: &[Step]) -> Result<Report> {
 fn run_step(step: Step) -> Result<(Tally, &'static str)> {
     let mut tally = Tally::default();
     let mut success = true;
-    for command in step.commands() {
+    for command in step.commands()? {
         let outcome = run::run(command)?;
         success &= outcome.success;
         tally += outcome.tally;
