@@ -165,7 +165,7 @@ describe('a client that does not read', () => {
       const baseline = await set.observer.baseline();
       const raw = await RawWebSocket.open(set.url);
       await raw.join('/lab');
-      const { pid } = set.server.child;
+      const pid = set.server.worker();
       const before = resident(pid);
       raw.deafen();
       const from = set.server.mark();

@@ -1,0 +1,136 @@
+'use strict';
+// Many who did nothing and lose their connection all the same, because the process dies that served them: they must be
+// back soon, be refused nowhere, and go on as before.
+
+const assert = require('node:assert/strict');
+const { performance } = require('node:perf_hooks');
+const { close, connect } = require('./client');
+const { until } = require('./deadline');
+
+const COUNT = 200;
+const BOTH = ['websocket', 'polling'];
+// All are connected a few at a time: the connects are not what is tested.
+const AT_ONCE = 25;
+const EVERY_MS = 500;
+const ECHO_MS = 5000;
+// A client that comes back as soon as it may.
+const EAGER = { reconnectionDelay: 10, reconnectionDelayMax: 50, randomizationFactor: 0.5 };
+
+/** One of them. */
+class Member {
+  constructor(socket) {
+    this.socket = socket;
+    this.lostAt = -Infinity;
+    this.backAt = -Infinity;
+    this.echoes = 0;
+    this.causes = [];
+    this.problems = [];
+    socket.on('echo', () => (this.echoes += 1));
+    socket.on('connect', () => (this.backAt = now()));
+    socket.on('connect_error', (error) => this.causes.push(cause(error)));
+    socket.on('incident', (incident) => this.problems.push(`was told of ${JSON.stringify(incident)}`));
+    socket.on('disconnect', (reason) => {
+      this.lostAt = now();
+      // Sent away by a packet: somebody has blamed it.
+      if (reason === 'io server disconnect') this.problems.push(`was disconnected: ${reason}`);
+    });
+  }
+
+  isBack(since) {
+    return this.socket.connected && this.backAt > since && this.backAt > this.lostAt;
+  }
+}
+
+class Crowd {
+  /** Connects `count` clients, each to the next of `transports`, all from one address. */
+  static async start(url, { count = COUNT, transports = BOTH } = {}) {
+    const members = [];
+    while (members.length < count) {
+      const some = Array.from({ length: Math.min(AT_ONCE, count - members.length) }, async (_, offset) => {
+        const transport = transports[(members.length + offset) % transports.length];
+        return new Member(await connect(url, '/lab', transport, EAGER));
+      });
+      members.push(...(await Promise.all(some)));
+    }
+    return new Crowd(members);
+  }
+
+  constructor(members) {
+    this.members = members;
+    this.turn = 0;
+    // A few at a time, so that somebody always speaks and nobody much.
+    this.timer = setInterval(() => this.#talk(), EVERY_MS / 10);
+  }
+
+  #talk() {
+    this.turn += 1;
+    for (let number = this.turn % 10; number < this.members.length; number += 10) {
+      const { socket } = this.members[number];
+      // What is said meanwhile would be kept and said at once.
+      if (socket.connected) socket.emit('echo', number);
+    }
+  }
+
+  /** Forgets what went wrong so far, and answers the time. */
+  mark() {
+    for (const member of this.members) member.causes = [];
+    return now();
+  }
+
+  /**
+   * Waits until everybody has lost the connection and is back. Answers the times in milliseconds that it took them, the
+   * shortest first, from `since` or the first loss after it. Milliseconds since 1970, as the server's.
+   */
+  async back(since, ms = 5000) {
+    await until(ms, `all ${this.members.length} to be back`, () => {
+      const away = this.members.filter((member) => !member.isBack(since));
+      if (away.length === 0) return true;
+      throw new Error(`${away.length} are not; they heard ${JSON.stringify(this.causes())}`);
+    });
+    const first = Math.min(...this.members.map(({ lostAt }) => lostAt).filter((lostAt) => lostAt > since));
+    return this.members.map(({ backAt }) => backAt - first).sort((one, other) => one - other);
+  }
+
+  /** How many connects failed, by the reason. */
+  causes() {
+    const counts = {};
+    for (const each of this.members.flatMap(({ causes }) => causes)) counts[each] = (counts[each] ?? 0) + 1;
+    return counts;
+  }
+
+  /** Everybody is answered, and nobody was told of anything or sent away. */
+  async unharmed() {
+    const before = this.members.map(({ echoes }) => echoes);
+    const answers = this.members.map(async ({ socket }, number) => {
+      assert.equal(await socket.timeout(ECHO_MS).emitWithAck('echo', number), number, 'the answer to an echo');
+    });
+    await Promise.all(answers);
+    const silent = this.members.filter(({ echoes }, number) => echoes <= before[number]);
+    assert.equal(silent.length, 0, 'members without an echo');
+    assert.deepEqual(this.members.flatMap(({ problems }) => problems), []);
+  }
+
+  stop() {
+    clearInterval(this.timer);
+    close(...this.members.map(({ socket }) => socket));
+  }
+}
+
+/** Why a connect failed: the system's word for it, or the server's. */
+function cause(error) {
+  const inner = error.description?.error ?? error.context?.statusText ?? error;
+  return inner.code ?? inner.message ?? `${error.message} ${error.description ?? ''}`;
+}
+
+/** Milliseconds since 1970, with fractions. */
+function now() {
+  return performance.timeOrigin + performance.now();
+}
+
+/** The middle and the last of sorted times, for people. */
+function summary(times) {
+  const middle = times[Math.floor((times.length - 1) / 2)];
+  return `p50 ${middle.toFixed(0)} ms, last ${times.at(-1).toFixed(0)} ms`;
+}
+
+module.exports = { BOTH, COUNT, Crowd, EAGER, now, summary };
