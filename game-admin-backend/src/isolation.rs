@@ -254,6 +254,7 @@ fn headline(fault: Fault) -> &'static str {
         Fault::Panic => "💥 Application panic",
         Fault::Deadline => "⏱️ A handler ran past its deadline",
         Fault::Deaf => "🔇 A connection is deaf: nobody reads it",
+        Fault::Orphan => "🛟 A connection is lost and nobody has ended it",
         Fault::Flood => "🌊 A client floods",
         Fault::Protocol => "🗯️ A client misbehaves",
         Fault::SlowConsumer => "🐌 A client does not read",

@@ -29,4 +29,4 @@ mod test_log;
 
 pub use run::{RunError, run};
 pub use shared::Shared;
-pub use supervise::{ParentError, supervise};
+pub use supervise::{ParentError, Plan};

@@ -12,13 +12,16 @@ use tracing::{
 };
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{
-    EnvFilter,
+    EnvFilter, Layer, Registry,
+    filter::{LevelFilter, Targets},
     fmt::{
         FmtContext, FormatEvent, FormatFields,
         format::Writer,
         time::{FormatTime, SystemTime},
     },
+    layer::SubscriberExt as _,
     registry::LookupSpan,
+    util::SubscriberInitExt as _,
 };
 
 use crate::settings::{LogFormat, Logging};
@@ -48,16 +51,34 @@ const WAITING_LINES: usize = 16 * 1024;
 /// If the filter does not parse or the process has a log already.
 pub fn install(settings: &Logging) -> Result<WorkerGuard, LoggingError> {
     let filter = EnvFilter::builder().parse(&settings.level).map_err(LoggingError::Filter)?;
+    install_filtered(settings, filter)
+}
+
+/// [`install`] for a process that has to be small: directives about spans are left out, which it has none of.
+///
+/// # Errors
+///
+/// If the process has a log already.
+pub(crate) fn install_in_parent(settings: &Logging) -> Result<WorkerGuard, LoggingError> {
+    let directives = settings.level.split(',').filter(|directive| !directive.contains('['));
+    let targets = directives.collect::<Vec<_>>().join(",").parse::<Targets>();
+    install_filtered(settings, targets.unwrap_or_else(|_| Targets::new().with_default(LevelFilter::INFO)))
+}
+
+fn install_filtered<F>(settings: &Logging, filter: F) -> Result<WorkerGuard, LoggingError>
+where
+    F: Layer<Registry> + Send + Sync,
+{
     let (writer, guard) =
         NonBlockingBuilder::default().lossy(true).buffered_lines_limit(WAITING_LINES).finish(io::stderr());
     // Its own errors would be printed to the same standard error, and that panics when it is closed.
-    let log =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).log_internal_errors(false);
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer).log_internal_errors(false);
+    let log = tracing_subscriber::registry().with(filter);
     match settings.format {
-        LogFormat::Human => log.with_ansi(io::stderr().is_terminal()).try_init(),
-        LogFormat::Json => log.with_ansi(false).event_format(JsonLines).try_init(),
+        LogFormat::Human => log.with(lines.with_ansi(io::stderr().is_terminal())).try_init(),
+        LogFormat::Json => log.with(lines.with_ansi(false).event_format(JsonLines)).try_init(),
     }
-    .map_err(LoggingError::Twice)?;
+    .map_err(|error| LoggingError::Twice(error.into()))?;
     Ok(guard)
 }
 

@@ -8,10 +8,10 @@ use std::{
 
 use clap::Parser as _;
 use game_admin_backend::{
+    Plan,
     command_line::{Command, CommandLine},
     run,
     settings::{load, report},
-    supervise,
 };
 use watertight_supervisor::{EXIT_OS, Supervised};
 
@@ -27,6 +27,14 @@ fn main() -> ExitCode {
             return ExitCode::from(EXIT_OS);
         }
     };
+    match Plan::of_this_process() {
+        Some(Ok(plan)) => return exit_code(plan.supervise()),
+        Some(Err(error)) => {
+            complain(&format!("error: the plan of a parent process makes no sense: {error}"));
+            return ExitCode::from(USAGE);
+        }
+        None => {}
+    }
     let command_line = CommandLine::parse();
     let sources = command_line.sources();
     let effective = match load(&sources) {
@@ -47,7 +55,7 @@ fn main() -> ExitCode {
             }
         },
         Command::Serve if worker.is_none() && effective.settings.supervisor.enabled => {
-            exit_code(supervise(&effective.settings))
+            exit_code(Plan::new(&effective.settings).carry_out())
         }
         Command::Serve => exit_code(
             run(effective.settings, &sources.ignored_variables(), worker).map(|()| ExitCode::SUCCESS),

@@ -1,7 +1,8 @@
 //! The parent process: it holds the address, starts the server as its worker, and starts it again when it dies.
 
-use std::io;
+use std::{ffi::OsString, io, net::SocketAddr, time::Duration};
 
+use serde::{Deserialize, Serialize};
 use tracing::error;
 use watertight::Death;
 use watertight_supervisor::{
@@ -11,7 +12,7 @@ use watertight_supervisor::{
 use crate::{
     logging::{self, LoggingError},
     server::BindError,
-    settings::{Settings, Supervisor},
+    settings::{Logging, Settings, Supervisor},
 };
 
 /// Why the parent did not begin its work, or could not go on.
@@ -21,6 +22,9 @@ pub enum ParentError {
     /// The log could not be set up.
     #[error("cannot set up the log")]
     Logging(#[from] LoggingError),
+    /// The program could not begin anew.
+    #[error("cannot begin as the parent of the server; --no-supervise runs it alone")]
+    Begin(#[source] io::Error),
     /// The address could not be had.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -32,23 +36,91 @@ pub enum ParentError {
     Supervise(#[source] SuperviseError),
 }
 
-/// Runs the server as the worker of this process until it is told to stop.
-///
-/// # Errors
-///
-/// If it cannot begin, or can wait for nothing any more.
-pub fn supervise(settings: &Settings) -> Result<Outcome, ParentError> {
-    let _log = logging::install(&settings.logging)?;
-    let worker = SupervisorSettings::this_program().map_err(ParentError::Supervise)?;
-    let worker = worker
-        .listen(settings.server.listen)
-        .restart(restart_policy(&settings.supervisor))
-        .ready_timeout(settings.supervisor.ready_timeout())
-        .drain_timeout(settings.server.drain_timeout())
-        .wedge_limit(settings.supervisor.wedge_limit());
-    let parent = Parent::new(worker).map_err(why)?;
-    let parent = with_recording(parent).map_err(ParentError::Recording)?;
-    parent.run().map_err(why)
+/// The first argument of a parent process.
+const PARENT: &str = "--parent-of";
+
+/// What a parent has to know. It is handed over as text, so that the parent parses nothing else.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Plan {
+    listen: SocketAddr,
+    drain_timeout_ms: u64,
+    supervisor: Supervisor,
+    logging: Logging,
+    /// The server's own arguments.
+    #[serde(skip)]
+    arguments: Vec<OsString>,
+}
+
+impl Plan {
+    /// To supervise a server with these settings, started with the arguments of this process.
+    #[must_use]
+    pub fn new(settings: &Settings) -> Self {
+        Self {
+            listen: settings.server.listen,
+            drain_timeout_ms: settings.server.drain_timeout_ms,
+            supervisor: settings.supervisor.clone(),
+            logging: settings.logging.clone(),
+            arguments: std::env::args_os().skip(1).collect(),
+        }
+    }
+
+    /// The plan of this process, if it was started as a parent.
+    ///
+    /// # Errors
+    ///
+    /// If it was and the plan makes no sense: somebody has typed it.
+    pub fn of_this_process() -> Option<serde_json::Result<Self>> {
+        let mut arguments = std::env::args_os().skip(1);
+        if arguments.next()? != PARENT {
+            return None;
+        }
+        let plan = arguments.next().unwrap_or_default();
+        let plan = serde_json::from_str::<Self>(&plan.to_string_lossy());
+        Some(plan.map(|plan| Self { arguments: arguments.collect(), ..plan }))
+    }
+
+    /// Turns this process into the parent.
+    ///
+    /// What has read the settings is gone then, and the memory that it took: the program begins anew as a process that has
+    /// hardly anything in it that could fail. Where processes cannot begin anew it goes on as it is.
+    ///
+    /// # Errors
+    ///
+    /// If the process cannot begin, or can wait for nothing any more.
+    pub fn carry_out(self) -> Result<Outcome, ParentError> {
+        #[cfg(unix)]
+        {
+            use std::os::unix::process::CommandExt as _;
+
+            let plan = serde_json::to_string(&self).map_err(|error| ParentError::Begin(error.into()))?;
+            let program = std::env::current_exe().map_err(ParentError::Begin)?;
+            let mut parent = std::process::Command::new(program);
+            parent.arg(PARENT).arg(plan).args(self.arguments);
+            Err(ParentError::Begin(parent.exec()))
+        }
+        #[cfg(not(unix))]
+        self.supervise()
+    }
+
+    /// Runs the server as the worker of this process until it is told to stop.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot begin, or can wait for nothing any more.
+    pub fn supervise(self) -> Result<Outcome, ParentError> {
+        let _log = logging::install_in_parent(&self.logging)?;
+        let worker = SupervisorSettings::this_program().map_err(ParentError::Supervise)?;
+        let worker = worker
+            .arguments(&self.arguments)
+            .listen(self.listen)
+            .restart(restart_policy(&self.supervisor))
+            .ready_timeout(self.supervisor.ready_timeout())
+            .drain_timeout(Duration::from_millis(self.drain_timeout_ms))
+            .wedge_limit(self.supervisor.wedge_limit());
+        let parent = Parent::new(worker).map_err(why)?;
+        let parent = with_recording(parent).map_err(ParentError::Recording)?;
+        parent.run().map_err(why)
+    }
 }
 
 fn restart_policy(settings: &Supervisor) -> RestartPolicy {

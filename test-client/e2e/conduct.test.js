@@ -7,7 +7,7 @@ const { close, echoes } = require('../lib/client');
 const { next, until } = require('../lib/deadline');
 const { MIB, resident } = require('../lib/memory');
 const { Offender, checkIncident } = require('../lib/offender');
-const { RawWebSocket } = require('../lib/raw');
+const { RawPolling, RawWebSocket } = require('../lib/raw');
 const { stage } = require('../lib/stage');
 
 const WARN = 10;
@@ -161,16 +161,13 @@ describe('a client that does not read', () => {
   for (const lanes of ['on', 'off']) {
     const set = stage({ name: `conduct-deaf-${lanes}`, args: ['--lanes', lanes] });
 
-    set.test(`lanes ${lanes}: the server does not hold what it sends for it, and cuts it`, async () => {
-      const baseline = await set.observer.baseline();
-      const raw = await RawWebSocket.open(set.url);
-      await raw.join('/lab');
+    /** Floods a client that takes nothing from now on, until it is cut. */
+    async function floods(transport, send, baseline) {
       const pid = set.server.worker();
       const before = resident(pid);
-      raw.deafen();
       const from = set.server.mark();
       const started = performance.now();
-      for (let count = 0; count < 4; count += 1) raw.send('42/lab,["flood_me",{"count":20000,"bytes":16384}]');
+      for (let count = 0; count < 4; count += 1) await send('42/lab,["flood_me",{"count":20000,"bytes":16384}]');
 
       let highest = before;
       await until(CUT_MS, 'the log to say that it does not read', () => {
@@ -178,10 +175,26 @@ describe('a client that does not read', () => {
         return set.server.lines.slice(from).some(({ text }) => /slow_consumer/.test(text) && /verdict=Disconnect/.test(text));
       });
       const seconds = ((performance.now() - started) / 1000).toFixed(1);
-      console.log(`lanes ${lanes}: cut after ${seconds} s, ${((highest - before) / MIB).toFixed(1)} MiB held at most`);
+      const held = ((highest - before) / MIB).toFixed(1);
+      console.log(`lanes ${lanes}, ${transport}: cut after ${seconds} s, ${held} MiB held at most`);
       if (before !== undefined) assert.ok(highest - before < GROWTH_KIB, `from ${before} to ${highest} KiB`);
       await set.observer.backTo(baseline, { ms: 3000 });
+    }
+
+    set.test(`lanes ${lanes}: the server does not hold what it sends for it, and cuts it`, async () => {
+      const baseline = await set.observer.baseline();
+      const raw = await RawWebSocket.open(set.url);
+      await raw.join('/lab');
+      raw.deafen();
+      await floods('websocket', (packet) => raw.send(packet), baseline);
       raw.vanish();
+    });
+
+    set.test(`lanes ${lanes}: nor what one that polls does not fetch`, async () => {
+      const baseline = await set.observer.baseline();
+      const raw = await RawPolling.open(set.url);
+      await raw.join('/lab');
+      await floods('polling', (packet) => raw.post(packet), baseline);
     });
   }
 });

@@ -58,11 +58,21 @@ class Crowd {
   constructor(members) {
     this.members = members;
     this.turn = 0;
-    // A few at a time, so that somebody always speaks and nobody much.
-    this.timer = setInterval(() => this.#talk(), EVERY_MS / 10);
+    this.talk();
   }
 
-  #talk() {
+  /** Has everybody speak now and then: a few at a time, so that somebody always does and nobody much. */
+  talk() {
+    clearInterval(this.timer);
+    this.timer = setInterval(() => this.#speak(), EVERY_MS / 10);
+  }
+
+  /** Nobody speaks until told to. */
+  quiet() {
+    clearInterval(this.timer);
+  }
+
+  #speak() {
     this.turn += 1;
     for (let number = this.turn % 10; number < this.members.length; number += 10) {
       const { socket } = this.members[number];
@@ -98,8 +108,26 @@ class Crowd {
     return counts;
   }
 
+  /** Records what comes as `event` from now on; answers who asks what that was. */
+  listen(event) {
+    const heard = [];
+    for (const { socket } of this.members) socket.on(event, (...data) => heard.push(data));
+    return () => heard;
+  }
+
+  /** Has nothing that they are told count until the answer is called: they are told of a shutdown, and sent away. */
+  forgive() {
+    return () => this.members.forEach((member) => (member.problems = []));
+  }
+
   /** Everybody is answered, and nobody was told of anything or sent away. */
   async unharmed() {
+    await this.answered();
+    assert.deepEqual(this.members.flatMap(({ problems }) => problems), []);
+  }
+
+  /** Everybody is answered. */
+  async answered() {
     const before = this.members.map(({ echoes }) => echoes);
     const answers = this.members.map(async ({ socket }, number) => {
       assert.equal(await socket.timeout(ECHO_MS).emitWithAck('echo', number), number, 'the answer to an echo');
@@ -107,11 +135,10 @@ class Crowd {
     await Promise.all(answers);
     const silent = this.members.filter(({ echoes }, number) => echoes <= before[number]);
     assert.equal(silent.length, 0, 'members without an echo');
-    assert.deepEqual(this.members.flatMap(({ problems }) => problems), []);
   }
 
   stop() {
-    clearInterval(this.timer);
+    this.quiet();
     close(...this.members.map(({ socket }) => socket));
   }
 }

@@ -4,6 +4,7 @@
 const assert = require('node:assert/strict');
 const http = require('node:http');
 const net = require('node:net');
+const { Worker, isMainThread, parentPort, workerData } = require('node:worker_threads');
 const { within } = require('./deadline');
 
 const ANSWER_MS = 10_000;
@@ -51,50 +52,64 @@ class Knocks {
   }
 }
 
-/** Asks for `path` again and again, the next time as soon as it is answered, `lanes` at a time. */
+/**
+ * Asks for `/health` again and again, the next time as soon as it is answered, `lanes` at a time: on a thread of its own,
+ * so that the clients of the test do not slow it down.
+ */
 class Requests {
-  constructor(url, { lanes = 4, keepAlive = false, path = '/health' } = {}) {
-    this.url = `${url}${path}`;
-    this.agents = Array.from({ length: lanes }, () => (keepAlive ? new http.Agent({ keepAlive, maxSockets: 1 }) : false));
-    this.answered = 0;
-    this.problems = [];
-    this.over = false;
-    this.done = Promise.all(this.agents.map((agent) => this.#ask(agent)));
-  }
-
-  async #ask(agent) {
-    while (!this.over) {
-      try {
-        const status = await this.#get(agent);
-        this.answered += 1;
-        if (status !== 200) this.problems.push(`status ${status}`);
-      } catch (error) {
-        this.problems.push(error.code ?? error.message);
-      }
-    }
-    if (agent) agent.destroy();
-  }
-
-  #get(agent) {
-    return new Promise((resolve, reject) => {
-      const request = http.get(this.url, { agent, timeout: ANSWER_MS }, (response) => {
-        response.resume();
-        response.on('end', () => resolve(response.statusCode));
-        response.on('error', reject);
-      });
-      request.on('timeout', () => request.destroy(new Error('no answer')));
-      request.on('error', reject);
+  constructor(url, { lanes = 4, keepAlive = false } = {}) {
+    this.thread = new Worker(__filename, { workerData: { url: `${url}/health`, lanes, keepAlive } });
+    this.result = new Promise((resolve, reject) => {
+      this.thread.once('message', resolve);
+      this.thread.once('error', reject);
     });
+    this.result.catch(() => {});
   }
 
   /** Ends it and checks that every request was answered with 200. Answers how many. */
   async stop() {
-    this.over = true;
-    await within(ANSWER_MS + 1000, 'the last requests to be answered', this.done);
-    assert.ok(this.answered > 0, 'nothing was asked');
-    assert.deepEqual(this.problems, [], `requests that were lost, of ${this.answered}`);
-    return this.answered;
+    this.thread.postMessage('stop');
+    const { answered, problems } = await within(ANSWER_MS + 1000, 'the last requests to be answered', this.result);
+    assert.ok(answered > 0, 'nothing was asked');
+    assert.deepEqual(problems, [], `requests that were lost, beside ${answered}`);
+    return answered;
   }
 }
+
+/** What the thread does: asks until it is told to stop, and tells how it was answered. */
+async function askAll({ url, lanes, keepAlive }) {
+  const result = { answered: 0, problems: [] };
+  let isOver = false;
+  parentPort.once('message', () => (isOver = true));
+  const ask = async (agent) => {
+    while (!isOver) {
+      try {
+        const status = await answerTo(url, agent);
+        if (status === 200) result.answered += 1;
+        else result.problems.push(`status ${status}`);
+      } catch (error) {
+        result.problems.push(error.code ?? error.message);
+      }
+    }
+    if (agent) agent.destroy();
+  };
+  const agents = Array.from({ length: lanes }, () => (keepAlive ? new http.Agent({ keepAlive, maxSockets: 1 }) : false));
+  await Promise.all(agents.map(ask));
+  parentPort.postMessage(result);
+}
+
+function answerTo(url, agent) {
+  return new Promise((resolve, reject) => {
+    const request = http.get(url, { agent, timeout: ANSWER_MS }, (response) => {
+      response.resume();
+      response.on('end', () => resolve(response.statusCode));
+      response.on('error', reject);
+    });
+    request.on('timeout', () => request.destroy(new Error('no answer')));
+    request.on('error', reject);
+  });
+}
+
+if (!isMainThread && workerData?.url) askAll(workerData);
 
 module.exports = { Knocks, Requests };

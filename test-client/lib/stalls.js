@@ -23,16 +23,17 @@ async function block(set, { event, count, transport, worstMs }) {
   await set.bystanders.unharmed();
   const worst = set.bystanders.worstMs();
   console.log(`${count} × ${event} over ${transport}: bystanders' worst echo ${worst.toFixed(1)} ms`);
-  assert.ok(worst < worstMs, `bystanders waited ${worst.toFixed(1)} ms for an echo; ${worstMs} ms are allowed`);
-  for (const { toldMs } of fates) {
-    assert.ok(toldMs > 1900, `told after ${toldMs.toFixed(0)} ms: a stall is a fault after 2 s`);
-  }
   for (const offender of offenders) {
     await offender.hears('connect', { ms: 5000 });
     await echoes(offender.socket, { after: event }, 5000);
     close(offender.socket);
   }
   await set.observer.backTo(baseline, { ms: BLOCK_MS + 1000 });
+  // Only when no thread is held any more: the next round would be held by this one as well.
+  assert.ok(worst < worstMs, `bystanders waited ${worst.toFixed(1)} ms for an echo; ${worstMs} ms are allowed`);
+  for (const { toldMs } of fates) {
+    assert.ok(toldMs > 1900, `told after ${toldMs.toFixed(0)} ms: a stall is a fault after 2 s`);
+  }
 }
 
 module.exports = { BLOCK_MS, block };

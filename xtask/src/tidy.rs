@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 
 /// The folders that the documents abbreviate; the table at the head of `docs/guarantees.md` says the same.
-const FOLDERS: [(&str, &str); 7] = [
+const FOLDERS: [(&str, &str); 9] = [
     ("core", "crates/watertight/tests"),
     ("core-src", "crates/watertight/src"),
     ("axum", "crates/watertight-axum/tests/it"),
     ("sio", "crates/watertight-socketioxide/tests/it"),
     ("founding", "crates/watertight-founding/tests"),
+    ("recorder", "crates/watertight-recorder/tests"),
+    ("fuzz", "fuzz/tests"),
     ("server", "game-admin-backend/tests/it"),
     ("node", "test-client/e2e"),
 ];

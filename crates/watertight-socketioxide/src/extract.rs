@@ -86,7 +86,10 @@ impl<A: Adapter> SocketRef<A> {
         compartment.identify(name);
         let watertight = watertight::ensure_installed();
         match watertight.refuses(&compartment) {
-            None => Ok(()),
+            None => {
+                self.gate().named();
+                Ok(())
+            }
             Some(held) => {
                 let notice = held.notice();
                 let line = notice.line();

@@ -20,9 +20,9 @@ use crate::{
     machine::{Action, DRAIN_MARGIN, Event, Machine},
 };
 
-/// Set for a worker: the version of the protocol, the parent's process, the generation, whether it replaces a dead one, and
+/// Set for a worker: the protocol, its version, the parent's process, the generation, whether it replaces a dead one, and
 /// the drain timeout in milliseconds.
-const VARIABLE: &str = "WATERTIGHT_SUPERVISED";
+const VARIABLE: &str = "SUPERVISED_BY";
 /// A worker cannot say that it is ready. One that has lived this long is taken for ready, where the settings say nothing.
 const READY_AFTER: Duration = Duration::from_secs(2);
 /// How often the parent looks whether the worker still runs. There is no portable way to wait for it and for a timer.
@@ -137,7 +137,7 @@ fn spawn(settings: &SupervisorSettings, generation: u64, after_death: bool) -> i
     let mut command = Command::new(&settings.program);
     command.args(&settings.arguments).stdin(Stdio::piped());
     command.envs(settings.environment.iter().map(|(name, value)| (name, value)));
-    command.env(VARIABLE, format!("1 {parent} {generation} {after_death} {drain}"));
+    command.env(VARIABLE, format!("watertight 1 {parent} {generation} {after_death} {drain}"));
     command.spawn()
 }
 
@@ -220,7 +220,7 @@ impl Supervised {
 }
 
 fn parse(value: &str) -> Option<(u64, bool, Duration)> {
-    let mut words = value.strip_prefix("1 ")?.split(' ').skip(1);
+    let mut words = value.strip_prefix("watertight 1 ")?.split(' ').skip(1);
     let generation = words.next()?.parse().ok()?;
     let after_death = words.next()? == "1";
     Some((generation, after_death, Duration::from_millis(words.next()?.parse().ok()?)))
@@ -265,12 +265,12 @@ mod tests {
     #[test]
     fn a_worker_is_told_who_it_is_and_holds_a_lifeline() {
         // It ends well only if it knows its generation and if its standard input does not end.
-        let script = "set -- $WATERTIGHT_SUPERVISED; [ $1.$3.$4.$5 = 1.1.0.7000 ] || exit 4; \
+        let script = "set -- $SUPERVISED_BY; [ $2.$4.$5.$6 = 1.1.0.7000 ] || exit 4; \
                       timeout 0.1 cat; [ $? = 124 ] && exit 5";
         let settings = SupervisorSettings::program("").drain_timeout(Duration::from_secs(7));
         let (outcome, _) = outcome(script, settings);
         assert!(matches!(outcome, Outcome::ConfigurationFault(death) if death.ending == Ending::Exited(5)));
-        assert_eq!(parse("1 77 3 1 250"), Some((3, true, Duration::from_millis(250))));
-        assert_eq!(parse("2 77 3 1 250"), None);
+        assert_eq!(parse("watertight 1 77 3 1 250"), Some((3, true, Duration::from_millis(250))));
+        assert_eq!(parse("watertight 2 77 3 1 250"), None);
     }
 }

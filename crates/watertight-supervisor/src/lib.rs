@@ -36,6 +36,61 @@
 //!     ExitCode::SUCCESS
 //! }
 //! ```
+//!
+//! # What the parent does
+//!
+//! - It binds the listening sockets, or takes them from the service manager (`LISTEN_FDS`), and hands them to the worker, which
+//!   is the same program unless told otherwise. It never accepts. Connections that arrive while no worker runs wait in
+//!   the kernel's backlog, and the next worker serves them.
+//! - It replaces a worker that dies: at once the first time, then by its [`RestartPolicy`].
+//! - It ends a worker that does not answer any more ([`BlackBox::answered`]), and one that is not ready in time.
+//! - On SIGHUP it starts a new worker beside the old one. When that is ready, the old one is told to drain.
+//! - On SIGTERM and SIGINT it has the worker drain, within bounds, and ends with a code that means something.
+//! - It tells systemd (`NOTIFY_SOCKET`) when the service is ready, reloading and stopping, and how it is; with a watchdog
+//!   (`WATCHDOG_USEC`) it says that all is well while a worker serves or is coming, and is silent while workers die
+//!   faster than is allowed.
+//! - As process 1 of a container, or as a subreaper, it waits for processes that have lost their parent.
+//!
+//! It is one thread that waits in `poll`, keeps about 3 MiB, and has nothing to crash on: what a worker writes into its
+//! channel is bounded and may be anything, and a panic in an [`Observer`] or [`BlackBox`] is caught.
+//!
+//! # The worker
+//!
+//! [`Supervised::from_env`] gives it its sockets, its generation and whether it replaces one that died. It says when it is
+//! [`ready`](Supervised::ready), and on SIGTERM it stops accepting, finishes what it has begun, and ends with code 0.
+//!
+//! When the parent is gone, even by SIGKILL, the worker notices: the channel between them ends. It drains and ends; it
+//! cannot stay, because two parents would hold two sets of sockets.
+//!
+//! A program that knows nothing of this can be a worker too, if it takes `LISTEN_FDS` and does not insist on `LISTEN_PID`, which
+//! nobody can know before the process is there: see [`SupervisorSettings::ready_after`]. Its sockets are non-blocking, and it
+//! does not notice the end of the parent.
+//!
+//! # Exit codes
+//!
+//! | code | [`Outcome`] | what a service manager should do |
+//! |---|---|---|
+//! | 0 | asked to stop, and all has drained | nothing |
+//! | the worker's, or 128 and its signal | asked to stop, and the worker ended badly or had to be killed (137) | nothing |
+//! | 69 | a worker's own: its parent is gone and it had not said what to do then | nothing; its parent is what matters |
+//! | 70 | workers die too fast, and [`Exceeded::Exit`] is set | start it again, later |
+//! | 71 | no socket, no process, no signals ([`SuperviseError`]) | see what it says |
+//! | 75 | the first worker was not ready in time | start it again |
+//! | 78 | the first worker ended before it was ready | not start it again (`RestartPreventExitStatus=78`) |
+//! | 128 and a signal | a signal has killed the first worker before it was ready | start it again |
+//!
+//! # What it does not promise
+//!
+//! - Connections that a worker had accepted end with it.
+//! - A connection that the backlog has no place for is not served ([`SupervisorSettings::backlog`]); Linux lets the client try
+//!   again by itself.
+//! - A request on a kept connection that crosses the end of it is the protocol's business, not the parent's: a worker that
+//!   drains should say in its answer that it is the last, and then close.
+//! - Descriptors that the parent was itself started with and that are not close-on-exec are the worker's as well.
+//! - Whether the kernel has killed for memory is told by the count of such kills in the worker's control group. If another
+//!   process of that group was killed so at the same time, a `kill -9` is taken for one.
+//! - On systems that are no Unix the worker binds its sockets itself, is taken for ready when it has lived for two seconds, and
+//!   there is no takeover, no wedge, and no signal: end the parent, and the worker notices.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]

@@ -113,6 +113,11 @@ pub enum Happening {
     },
     /// A request to reload came while one was at work: it is done afterwards, once however many came.
     ReloadRemembered,
+    /// A request to reload came while a restart was waited for: the worker is started now.
+    ReloadHurries {
+        /// Which worker.
+        generation: u64,
+    },
     /// The parent was asked to stop, and asks the workers.
     Stopping {
         /// The number of the signal.
@@ -221,6 +226,9 @@ fn log(happening: &Happening) {
             error!(old, new, "the new worker was never ready: the old one goes on serving");
         }
         Happening::ReloadRemembered => info!("a reload is at work; another follows it"),
+        Happening::ReloadHurries { generation } => {
+            info!(generation, "a reload is asked for: the next worker is not waited for any more");
+        }
         Happening::Stopping { signal } => {
             info!(signal, "a signal asks the parent to stop: the workers drain")
         }

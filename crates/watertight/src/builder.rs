@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use crate::activity::Activity;
 use crate::board::Board;
 use crate::breaker::{BreakerSettings, Breakers};
-use crate::conduct::{ConductSettings, RateSettings};
+use crate::conduct::{ConductSettings, Memory, RateSettings};
 use crate::error::InstallError;
 use crate::fault::SeenLocations;
 use crate::guard::quietly;
@@ -244,6 +244,7 @@ impl Builder {
             breakers: Breakers::new(breakers),
             store,
             conduct: Arc::new(conduct),
+            memory: Memory::new(),
             commands: sender,
             seen: SeenLocations::new(),
             counters: Counters::default(),

@@ -41,6 +41,8 @@ pub struct Compartment {
     runtime: Option<tokio::runtime::Handle>,
     parts: Mutex<SmallVec<[Weak<dyn Seal>; 2]>>,
     had_transport: AtomicBool,
+    /// Whether its client has missed a heartbeat, which ends its session.
+    missed_heartbeat: AtomicBool,
     /// Whether a fault of it was lost because the queue was full.
     lost_fault: AtomicBool,
     /// The task that seals it and waits for its parts.
@@ -74,6 +76,15 @@ impl Who {
     }
 }
 
+/// What a compartment has lost while its client is still in some namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Orphaned {
+    /// Its connection.
+    Connection,
+    /// The engine's own session.
+    Session,
+}
+
 impl Compartment {
     /// A live compartment, not yet known to any registry: see
     /// [`Registry::open`](crate::Registry::open). Remembers the tokio runtime it is created on.
@@ -100,6 +111,7 @@ impl Compartment {
             runtime,
             parts: Mutex::new(SmallVec::new()),
             had_transport: AtomicBool::new(false),
+            missed_heartbeat: AtomicBool::new(false),
             lost_fault: AtomicBool::new(false),
             sealer: AtomicWaker::new(),
             person: Person::new(key),
@@ -186,9 +198,14 @@ impl Compartment {
         self.who.lock().identity()
     }
 
-    /// Says who it is, in the application's own words (`user:42`).
+    /// Says who it is, in the application's own words (`user:42`). What its earlier connections under that name have come
+    /// to by their conduct goes on here.
     pub fn identify(&self, name: impl Into<String>) {
-        self.change(|who| who.identity = Some(Identity::named(name)));
+        let identity = Identity::named(name);
+        if let Some(watertight) = crate::installed() {
+            watertight.inner.memory.recall(&identity, &self.conduct, Instant::now());
+        }
+        self.change(|who| who.identity = Some(identity));
     }
 
     /// Whether its client may send one more message, of so many bytes. Costs nothing unless rates are set.
@@ -207,9 +224,33 @@ impl Compartment {
     /// Counts a misbehaviour of its client against it. When that makes its score reach a threshold, the recovery is told.
     pub fn misbehaves(self: &Arc<Self>, kind: Misbehaviour) {
         let standing = self.conduct.strike(kind, Instant::now());
-        if standing == Standing::Fine {
-            return;
+        if standing != Standing::Fine {
+            // Also for those of its client that begin before this one ends.
+            self.leave_conduct();
+            self.report_conduct(kind, standing);
         }
+    }
+
+    /// Its session has ended because its client missed a heartbeat. Counts once, however many namespaces say so, and
+    /// never if it was sealed. No verdict comes of it here, since nothing is left to disconnect: it counts in the next
+    /// connection of the same [named](Self::identify) client.
+    pub fn misses_heartbeat(&self) {
+        if self.is_live() && !self.missed_heartbeat.swap(true, Ordering::Relaxed) {
+            self.conduct.note(Misbehaviour::Heartbeat, Instant::now());
+            self.leave_conduct();
+        }
+    }
+
+    /// Its client can be told something now: whoever has come with a bad score is warned of it, once.
+    pub fn can_be_warned(self: &Arc<Self>) {
+        if self.conduct.warns(Instant::now())
+            && let Some(kind) = self.conduct.main_reason()
+        {
+            self.report_conduct(kind, Standing::Warn);
+        }
+    }
+
+    fn report_conduct(self: &Arc<Self>, kind: Misbehaviour, standing: Standing) {
         let scope = Scope::current().filter(|scope| Arc::ptr_eq(scope.compartment(), self));
         let activity = scope.map(|scope| scope.activity().clone());
         let message = format!("its client misbehaves: {}", self.conduct.reasons());
@@ -217,6 +258,17 @@ impl Compartment {
             Report::new(kind.into(), Attribution::Exact, Some(Arc::clone(self)), activity, message);
         report.standing = standing;
         crate::submit(Box::new(report));
+    }
+
+    /// Leaves its score to the next connection of the same client, if that has a name.
+    pub(crate) fn leave_conduct(&self) {
+        if self.conduct.is_blameless() {
+            return;
+        }
+        let identity = self.who.lock().identity.clone();
+        if let (Some(identity), Some(watertight)) = (identity, crate::installed()) {
+            watertight.inner.memory.keep(&identity, &self.conduct, Instant::now());
+        }
     }
 
     /// Its score.
@@ -329,11 +381,19 @@ impl Compartment {
         self.parts().iter().any(|part| quietly(|| part.serves()).unwrap_or(false))
     }
 
-    /// Whether it has lost its connection and its client is still in some namespace.
-    pub(crate) fn is_orphan(&self) -> bool {
-        let connected =
-            |part: &Arc<dyn Seal>| quietly(|| part.is_transport() && !part.is_gone()).unwrap_or(false);
-        self.had_transport.load(Ordering::Relaxed) && !self.parts().iter().any(connected) && self.serves()
+    /// Who does not know it any more although its client is still in some namespace.
+    pub(crate) fn orphaned(&self) -> Option<Orphaned> {
+        let parts = self.parts();
+        if !parts.iter().any(|part| quietly(|| part.serves()).unwrap_or(false)) {
+            return None;
+        }
+        if self.had_transport.load(Ordering::Relaxed) {
+            let connected =
+                |part: &Arc<dyn Seal>| quietly(|| part.is_transport() && !part.is_gone()).unwrap_or(false);
+            return (!parts.iter().any(connected)).then_some(Orphaned::Connection);
+        }
+        let lost = |part: &Arc<dyn Seal>| quietly(|| part.is_lost()).unwrap_or(false);
+        self.on_runtime(|| parts.iter().any(lost)).then_some(Orphaned::Session)
     }
 
     /// Notes that a fault of it was lost; `true` for the first.

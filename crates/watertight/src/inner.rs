@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::breaker::Breakers;
 use crate::compartment::Compartment;
-use crate::conduct::ConductSettings;
+use crate::conduct::{ConductSettings, Memory};
 use crate::fault::{Fault, Report, SeenLocations};
 use crate::mailbox::Mailbox;
 use crate::policy::Policy;
@@ -29,6 +29,7 @@ pub(crate) struct Inner {
     pub(crate) breakers: Breakers,
     pub(crate) store: Option<Box<dyn Store>>,
     pub(crate) conduct: Arc<ConductSettings>,
+    pub(crate) memory: Memory,
     pub(crate) commands: mpsc::UnboundedSender<Command>,
     pub(crate) seen: SeenLocations,
     pub(crate) counters: Counters,
@@ -81,6 +82,7 @@ pub(crate) fn told_of(fault: Fault) -> &'static str {
     match fault {
         Fault::Flood => "The connection sent more than it may.",
         Fault::Protocol => "The connection sent what the server does not understand.",
+        Fault::Orphan => "The connection was lost.",
         Fault::SlowConsumer => "The connection does not read what it is sent.",
         _ => GENERIC_MESSAGE,
     }

@@ -228,6 +228,7 @@ impl Watertight {
         if let Some(store) = &self.inner.store {
             quietly(|| store.lifted(identity));
         }
+        self.inner.memory.forget(identity);
         self.inner.quarantine.lift(identity, Moment::now().instant)
     }
 

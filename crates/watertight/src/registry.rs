@@ -110,13 +110,21 @@ impl Registry {
 
     /// Forgets a compartment. Harmless when it is not known.
     pub fn forget(&self, compartment: &Compartment) {
+        if self.remove(compartment) {
+            compartment.leave_conduct();
+        }
+    }
+
+    /// `true` when it was known.
+    fn remove(&self, compartment: &Compartment) -> bool {
         let mut maps = self.maps.write();
-        maps.by_key.remove(&compartment.key());
+        let known = maps.by_key.remove(&compartment.key()).is_some();
         if let Some(session) = compartment.session()
             && maps.by_session.get(session).is_some_and(|known| known.key() == compartment.key())
         {
             maps.by_session.remove(session);
         }
+        known
     }
 
     /// Forgets a compartment when every part of it is gone.

@@ -99,7 +99,8 @@ pub enum Told {
 /// server's runtime; they must not block.
 pub trait Seal: Any + Send + Sync {
     /// Whether this part is a connection that its compartment has alone. A compartment that has lost its connection and
-    /// still [serves](Self::serves) its client is an orphan, and is sealed when the recovery finds it.
+    /// still [serves](Self::serves) its client is an orphan, and is sealed when the recovery finds it; so is one whose
+    /// part [is lost](Self::is_lost).
     fn is_transport(&self) -> bool {
         false
     }
@@ -123,6 +124,23 @@ pub trait Seal: Any + Send + Sync {
     /// For how long the client has not taken a single byte although some are waiting for it.
     fn not_taken(&self) -> Option<Duration> {
         None
+    }
+
+    /// For how long the client has taken nothing, whether something waits for it or not. `None` when it takes what comes.
+    fn absent(&self) -> Option<Duration> {
+        self.not_taken()
+    }
+
+    /// Whether what waits for the client fills all the room there is. Asked of a client that is
+    /// [absent](Self::absent).
+    fn is_full(&self) -> bool {
+        false
+    }
+
+    /// Whether this part stands for something that is gone although nobody was told of its end: a session that the
+    /// engine does not know any more. Asked now and then.
+    fn is_lost(&self) -> bool {
+        false
     }
 
     /// Whether the notice has left this process `copies` times, as far as this part can know: each namespace of

@@ -69,6 +69,13 @@ impl Here {
         exit.signal = Some("SIGKILL".to_owned());
         Death::new(exit, Some(&self.record()))
     }
+
+    fn death_by_wedge(self, silent: Duration) -> Death {
+        let mut exit = Exit::now(Duration::from_secs(60));
+        exit.signal = Some("SIGABRT".to_owned());
+        exit.wedged = Some(silent);
+        Death::new(exit, Some(&self.record()))
+    }
 }
 
 fn client(session: &str, name: &str) -> Lease {
@@ -117,6 +124,34 @@ fn the_board_says_who_was_at_work() {
     the_ring_keeps_the_last(here);
     the_clock_goes_on(here);
     the_runtimes_answers_are_counted(here);
+    a_connection_that_holds_many_threads_is_one_suspect(here);
+}
+
+fn a_connection_that_holds_many_threads_is_one_suspect(here: Here) {
+    let lease = client("sid-of-mia", "user:mia");
+    let scope = Scope::new(Arc::clone(&lease), event("hold"));
+    let hold = |meet: &Barrier| {
+        let _entered = scope.enter();
+        meet.wait();
+        meet.wait();
+    };
+    while_at_work("held-a", hold, |_| {
+        while_at_work("held-b", hold, |_| {
+            let threads = || here.record().threads.into_iter();
+            assert!(["held-a", "held-b"].iter().all(|name| threads().any(|thread| thread.name == *name)));
+            let suspects = |death: Death| {
+                death.culprits.into_iter().map(|culprit| culprit.id).filter(|id| id == "sid-of-mia").count()
+            };
+            assert_eq!(suspects(here.death_by_kill()), 1);
+            // Who has just begun does not hold up a server that has not answered for long.
+            assert_eq!(suspects(here.death_by_wedge(Duration::from_secs(10))), 0);
+            let deadline = Instant::now() + Duration::from_secs(5);
+            while suspects(here.death_by_wedge(Duration::from_millis(200))) == 0 {
+                assert!(Instant::now() < deadline, "nobody is suspected of a short wedge");
+                std::thread::yield_now();
+            }
+        });
+    });
 }
 
 fn scopes_are_named(here: Here) {

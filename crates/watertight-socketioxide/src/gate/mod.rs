@@ -5,6 +5,7 @@ mod hold;
 #[cfg(all(test, watertight_loom))]
 mod hold_models;
 mod line;
+mod send;
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -15,7 +16,6 @@ use std::task::{Context, Poll};
 
 use parking_lot::Mutex;
 use pin_project_lite::pin_project;
-use socketioxide::SocketError;
 use socketioxide::adapter::Adapter;
 use socketioxide::extract::Event;
 use socketioxide::handler::{FromMessageParts, Value};
@@ -270,9 +270,18 @@ impl<A: Adapter> Gate<A> {
             state.notice.take()
         };
         if let Some(notice) = notice {
-            emit(socket, &notice);
+            send::notice(socket, &notice);
         }
+        self.compartment.can_be_warned();
         self.compartment.is_live()
+    }
+
+    /// The application has said who its client is.
+    pub(crate) fn named(&self) {
+        let life = self.state.lock().life;
+        if life == Life::Connected {
+            self.compartment.can_be_warned();
+        }
     }
 
     /// The handler's future is about to be spawned.
@@ -379,20 +388,6 @@ impl<A: Adapter> Gate<A> {
     }
 }
 
-/// Sends the client its notice; past a full buffer as well.
-fn emit<A: Adapter>(socket: &Arc<Socket<A>>, notice: &Notice) -> Told {
-    match socket.emit("incident", notice) {
-        Ok(()) => Told::Sent,
-        Err(socketioxide::SendError::Socket(SocketError::InternalChannelFull)) => {
-            match socket.volatile().emit("incident", notice) {
-                Ok(()) => Told::Sent,
-                Err(_) => Told::Refused,
-            }
-        }
-        Err(_) => Told::Refused,
-    }
-}
-
 impl<A: Adapter> Seal for Gate<A> {
     fn serves(&self) -> bool {
         self.socket.strong_count() > 0 && matches!(self.state.lock().life, Life::Connecting | Life::Connected)
@@ -405,6 +400,11 @@ impl<A: Adapter> Seal for Gate<A> {
             // One that has no room for it will be told when it is closed.
             let _ = socket.emit("warning", notice);
         }
+    }
+
+    fn is_full(&self) -> bool {
+        let Some(socket) = self.socket.upgrade() else { return false };
+        send::is_full(&socket)
     }
 
     fn tell(&self, notice: &Notice) -> Told {
@@ -423,7 +423,7 @@ impl<A: Adapter> Seal for Gate<A> {
                 Life::Disconnecting | Life::Gone => return Told::Refused,
             }
         }
-        emit(&socket, notice)
+        send::notice(&socket, notice)
     }
 
     fn delivered(&self, _notice: &Notice, _copies: usize) -> Option<bool> {

@@ -93,8 +93,10 @@ impl<A: Adapter> socketioxide::handler::DisconnectHandler<A, ViaGuard> for Disco
         if !gate.disconnecting(&s) {
             return;
         }
-        if reason == DisconnectReason::PacketParsingError {
-            gate.sent_nonsense();
+        match reason {
+            DisconnectReason::PacketParsingError => gate.sent_nonsense(),
+            DisconnectReason::HeartbeatTimeout => gate.compartment().misses_heartbeat(),
+            _ => {}
         }
         let clean_up = CleanUp { gate: Arc::clone(&gate), socket: Some(Arc::clone(&s)), remove: defer };
         if gate.leaves_silently() {

@@ -13,19 +13,22 @@ use pin_project_lite::pin_project;
 use watertight::{Connection, Lease, NoResponder, Registry};
 
 use super::body::{HttpResponse, ResponseBody};
+use super::engine::Stray;
 use super::own_response;
-use crate::session::PollingSession;
+use crate::session::{PollRequest, PollingSession};
 
 /// What a request is to the session it belongs to.
 pub(super) enum Task {
     /// Nothing in particular.
     Pass,
+    /// It is of a session that polls and that nobody knows.
+    Unknown { stray: Option<Stray> },
     /// It opens a session that polls.
     Open { session: Arc<PollingSession> },
     /// It upgrades its connection to a WebSocket, of a new session or of one that polled.
     Upgrade { lease: Lease, session: Option<Arc<PollingSession>>, connection: Option<Connection> },
     /// It waits for packets.
-    Poll { session: Arc<PollingSession>, number: u32 },
+    Poll(PollRequest),
     /// It brings packets.
     Post { session: Arc<PollingSession> },
     /// It brings packets of a session that is being sealed.
@@ -35,8 +38,9 @@ pub(super) enum Task {
 impl Task {
     fn session(&self) -> Option<&Arc<PollingSession>> {
         match self {
-            Self::Open { session } | Self::Poll { session, .. } | Self::Post { session } => Some(session),
-            Self::Pass | Self::Upgrade { .. } | Self::Ignore => None,
+            Self::Open { session } | Self::Post { session } => Some(session),
+            Self::Poll(poll) => Some(poll.session()),
+            Self::Pass | Self::Unknown { .. } | Self::Upgrade { .. } | Self::Ignore => None,
         }
     }
 }
@@ -94,14 +98,26 @@ where
                 }
             }
         };
-        if let (Poll::Pending, Task::Poll { session, number }, Some(look)) = (&polled, &*this.task, look)
-            && !session.park(*number, look, cx.waker())
+        if let (Poll::Pending, Task::Poll(poll), Some(look)) = (&polled, &*this.task, look)
+            && !poll.park(look, cx.waker())
         {
             this.future.set(None);
-            let packet = session.close_packet();
+            let packet = poll.session().close_packet();
             return Poll::Ready(Ok(own_response(StatusCode::OK, "text/plain; charset=UTF-8", packet)));
         }
+        if let (Poll::Pending, Task::Unknown { stray }) = (&polled, &mut *this.task)
+            && let Some(stray) = stray.take()
+        {
+            // An unknown one is refused at once.
+            stray.close_served();
+        }
         let response = ready!(polled)?.into_response();
+        if let Task::Unknown { stray } = this.task
+            && response.status() == StatusCode::OK
+            && let Some(stray) = stray.take()
+        {
+            stray.close_served();
+        }
         Poll::Ready(Ok(finish(this.task, response)))
     }
 }

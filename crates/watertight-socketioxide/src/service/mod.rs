@@ -7,6 +7,7 @@
 //! - A request that upgrades to WebSocket links the TCP connection to the compartment.
 
 mod body;
+mod engine;
 mod future;
 pub(crate) mod query;
 mod visit;
@@ -29,12 +30,13 @@ use watertight::{Connection, Lease, Registry};
 use self::body::HttpResponse;
 pub(crate) use self::body::PassBody;
 pub use self::body::{RequestBody, ResponseBody};
+use self::engine::{HyperEngine, Stray, TowerEngine};
 pub use self::future::ResponseFuture;
 use self::future::Task;
 pub use self::query::NotFoundService;
 use self::query::{EngineQuery, Transport};
 pub use self::visit::{Identify, Visit};
-use crate::session::{Closer, PollingSession};
+use crate::session::{Engine, PollingSession};
 
 type Upstream<S, A> = socketioxide::service::SocketIoService<PassBody<S>, A>;
 
@@ -62,11 +64,11 @@ impl<S: Clone, A: Adapter> SocketIoService<S, A> {
     fn prepare<B>(
         &self,
         mut request: Request<B>,
-        closer: impl FnOnce() -> Closer,
+        engine: impl FnOnce() -> Box<dyn Engine>,
     ) -> (Task, Request<RequestBody<B>>) {
         let task = match EngineQuery::of(&request, &self.path) {
             None => Task::Pass,
-            Some(query) => self.task(&query, &mut request, closer),
+            Some(query) => self.task(&query, &mut request, engine),
         };
         (task, request.map(RequestBody::client))
     }
@@ -82,13 +84,13 @@ impl<S: Clone, A: Adapter> SocketIoService<S, A> {
         &self,
         query: &EngineQuery,
         request: &mut Request<B>,
-        closer: impl FnOnce() -> Closer,
+        engine: impl FnOnce() -> Box<dyn Engine>,
     ) -> Task {
         let connection = request.extensions().get::<Connection>().cloned();
         match (&query.session, query.transport) {
             (None, Transport::Polling) => {
                 let lease = self.welcome(connection.as_ref(), request);
-                let session = PollingSession::new(lease.clone(), query.is_v3, closer());
+                let session = PollingSession::new(lease.clone(), query.is_v3, engine());
                 request.extensions_mut().insert(lease);
                 request.extensions_mut().insert(Arc::clone(&session));
                 Task::Open { session }
@@ -99,6 +101,9 @@ impl<S: Clone, A: Adapter> SocketIoService<S, A> {
                 Task::Upgrade { lease, session: None, connection }
             }
             (Some(id), transport) => match PollingSession::find(id) {
+                None if transport == Transport::Polling => {
+                    Task::Unknown { stray: Some(Stray::new(id.clone(), engine())) }
+                }
                 None => Task::Pass,
                 Some(session) if !session.lease().is_live() && *request.method() != Method::GET => {
                     Task::Ignore
@@ -109,28 +114,13 @@ impl<S: Clone, A: Adapter> SocketIoService<S, A> {
                         Task::Upgrade { lease, session: Some(session), connection }
                     }
                     Transport::Polling if *request.method() == Method::GET => {
-                        let number = session.begin_poll();
-                        Task::Poll { session, number }
+                        Task::Poll(session.begin_poll())
                     }
                     Transport::Polling => Task::Post { session },
                 },
             },
         }
     }
-}
-
-/// The request that closes a session that polls, as its own client would send it.
-fn close_request<B>(path: &str, session: &str, is_v3: bool) -> Request<RequestBody<B>> {
-    let (version, packet) = if is_v3 { (3, "1:1") } else { (4, "1") };
-    let slash = if path.ends_with('/') { "" } else { "/" };
-    let uri = format!("{path}{slash}?EIO={version}&transport=polling&sid={session}");
-    let mut request = Request::new(RequestBody::own(packet));
-    *request.method_mut() = Method::POST;
-    // The path came in a request and the id is the engine's own; a path that does not parse never matched one.
-    if let Ok(uri) = uri.parse() {
-        *request.uri_mut() = uri;
-    }
-    request
 }
 
 impl<S, A, B, ResBody> TowerService<Request<B>> for SocketIoService<S, A>
@@ -158,21 +148,12 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let (upstream, path) = (&self.upstream, &self.path);
         let is_v3 = query::is_v3(&request);
-        let closer = || -> Closer {
-            let (mut upstream, path) = (upstream.clone(), Arc::clone(path));
-            Box::new(move |session, done| {
-                let request = close_request::<B>(&path, &session, is_v3);
-                let closing = TowerService::<Request<RequestBody<B>>>::call(&mut upstream, request);
-                tokio::spawn(async move {
-                    // An error means that the engine does not know the session any more.
-                    let _ = closing.await;
-                    done();
-                });
-            })
+        let (upstream, path) = (&self.upstream, &self.path);
+        let engine = || -> Box<dyn Engine> {
+            Box::new(TowerEngine::<_, B>::new(upstream.clone(), Arc::clone(path), is_v3))
         };
-        let (task, request) = self.prepare(request, closer);
+        let (task, request) = self.prepare(request, engine);
         ResponseFuture::new(task, || {
             TowerService::<Request<RequestBody<B>>>::call(&mut self.upstream, request)
         })
@@ -201,18 +182,10 @@ where
 
     fn call(&self, request: Request<B>) -> Self::Future {
         let is_v3 = query::is_v3(&request);
-        let closer = || -> Closer {
-            let (upstream, path) = (self.upstream.clone(), Arc::clone(&self.path));
-            Box::new(move |session, done| {
-                let request = close_request::<B>(&path, &session, is_v3);
-                let closing = HyperService::<Request<RequestBody<B>>>::call(&upstream, request);
-                tokio::spawn(async move {
-                    let _ = closing.await;
-                    done();
-                });
-            })
+        let engine = || -> Box<dyn Engine> {
+            Box::new(HyperEngine::<_, B>::new(self.upstream.clone(), Arc::clone(&self.path), is_v3))
         };
-        let (task, request) = self.prepare(request, closer);
+        let (task, request) = self.prepare(request, engine);
         ResponseFuture::new(task, || HyperService::<Request<RequestBody<B>>>::call(&self.upstream, request))
     }
 }

@@ -4,6 +4,7 @@ mod polls;
 
 use std::sync::{Arc, Weak};
 use std::task::Waker;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use socketioxide::adapter::Adapter;
@@ -41,8 +42,14 @@ pub(crate) fn known_compartment_of<A: Adapter>(socket: &Socket<A>) -> Option<Arc
     }
 }
 
-/// Closes a session in the engine, and calls back when that is done.
-pub(crate) type Closer = Box<dyn FnOnce(String, Box<dyn FnOnce() + Send>) + Send>;
+/// The engine, for what a session that polls asks of it.
+pub(crate) trait Engine: Send {
+    /// Closes the session, as its own client would, and calls back when that is done.
+    fn close(self: Box<Self>, session: &str, done: Box<dyn FnOnce() + Send>);
+
+    /// Whether it has the session; `None` when it does not say at once.
+    fn knows(&self, session: &str) -> Option<bool>;
+}
 
 /// A session that was opened by polling: a part of its compartment. The request that opened it owns it.
 pub(crate) struct PollingSession {
@@ -54,19 +61,19 @@ pub(crate) struct PollingSession {
     is_v3: bool,
     polls: Polls,
     /// Present until the session is closed or upgraded.
-    closer: Mutex<Option<Closer>>,
+    engine: Mutex<Option<Box<dyn Engine>>>,
 }
 
 impl PollingSession {
-    pub(crate) fn new(lease: Lease, is_v3: bool, closer: Closer) -> Arc<Self> {
+    pub(crate) fn new(lease: Lease, is_v3: bool, engine: Box<dyn Engine>) -> Arc<Self> {
         let scope = Scope::new(Arc::clone(&lease), Activity::transport());
         let session = Arc::new_cyclic(|this| Self {
             this: Weak::clone(this),
             lease,
             scope,
             is_v3,
-            polls: Polls::new(),
-            closer: Mutex::new(Some(closer)),
+            polls: Polls::new(Instant::now()),
+            engine: Mutex::new(Some(engine)),
         });
         session.lease.attach(&session);
         session
@@ -90,9 +97,9 @@ impl PollingSession {
         if self.is_v3 { "1:1" } else { "1" }
     }
 
-    /// A poll request begins; answers its number.
-    pub(crate) fn begin_poll(&self) -> u32 {
-        self.polls.begin()
+    /// A poll request begins.
+    pub(crate) fn begin_poll(self: &Arc<Self>) -> PollRequest {
+        PollRequest { session: Arc::clone(self), number: self.polls.begin() }
     }
 
     /// A poll request is about to ask the engine for something to send.
@@ -100,9 +107,7 @@ impl PollingSession {
         self.polls.look()
     }
 
-    /// The poll request `number` has nothing to send and waits. `false`: the session is closed, so it is to be
-    /// answered at once.
-    pub(crate) fn park(&self, number: u32, look: Look, waker: &Waker) -> bool {
+    fn park(&self, number: u32, look: Look, waker: &Waker) -> bool {
         let parked = self.polls.park(number, look, waker);
         if parked == Parked::Drained {
             self.lease.progress();
@@ -113,13 +118,36 @@ impl PollingSession {
     /// The session's transport is a WebSocket from now on.
     pub(crate) fn upgraded(&self) {
         if self.polls.upgrade() {
-            *self.closer.lock() = None;
+            *self.engine.lock() = None;
         }
     }
 
     fn closed(&self) {
         self.polls.closed();
         self.lease.progress();
+    }
+}
+
+/// A poll request of a session, until it is answered or given up.
+pub(crate) struct PollRequest {
+    session: Arc<PollingSession>,
+    number: u32,
+}
+
+impl PollRequest {
+    pub(crate) fn session(&self) -> &Arc<PollingSession> {
+        &self.session
+    }
+
+    /// It has nothing to send and waits. `false`: the session is closed, so it is to be answered at once.
+    pub(crate) fn park(&self, look: Look, waker: &Waker) -> bool {
+        self.session.park(self.number, look, waker)
+    }
+}
+
+impl Drop for PollRequest {
+    fn drop(&mut self) {
+        self.session.polls.end(Instant::now());
     }
 }
 
@@ -133,20 +161,30 @@ impl Seal for PollingSession {
         self.polls.drained()
     }
 
+    fn absent(&self) -> Option<Duration> {
+        self.polls.absent(Instant::now())
+    }
+
+    fn is_lost(&self) -> bool {
+        let engine = self.engine.lock();
+        let asked = engine.as_ref().zip(self.lease.session());
+        asked.is_some_and(|(engine, session)| engine.knows(session) == Some(false))
+    }
+
     fn close(&self, _mode: CloseMode) {
         if !self.polls.close() {
             return;
         }
-        let closer = self.closer.lock().take();
-        match (closer, self.lease.session()) {
-            (Some(closer), Some(session)) => {
+        let engine = self.engine.lock().take();
+        match (engine, self.lease.session()) {
+            (Some(engine), Some(session)) => {
                 let weak = Weak::clone(&self.this);
                 let done = Box::new(move || {
                     if let Some(session) = weak.upgrade() {
                         session.closed();
                     }
                 });
-                closer(session.to_owned(), done);
+                engine.close(session, done);
             }
             _ => self.closed(),
         }

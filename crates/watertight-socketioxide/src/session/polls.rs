@@ -2,6 +2,7 @@
 
 use std::mem;
 use std::task::Waker;
+use std::time::{Duration, Instant};
 
 use crate::sync::Mutex;
 
@@ -12,6 +13,10 @@ pub(super) struct Polls {
 struct State {
     /// How many poll requests have begun.
     begun: u32,
+    /// How many of them have neither been answered nor given up.
+    under_way: u32,
+    /// When the last one was, or the session began.
+    ended: Instant,
     /// The one that waits for something to be sent.
     parked: Option<Waker>,
     reading: Reading,
@@ -57,8 +62,15 @@ pub(super) enum Parked {
 }
 
 impl Polls {
-    pub(super) fn new() -> Self {
-        let state = State { begun: 0, parked: None, reading: Reading::Nothing, end: End::Open };
+    pub(super) fn new(now: Instant) -> Self {
+        let state = State {
+            begun: 0,
+            under_way: 0,
+            ended: now,
+            parked: None,
+            reading: Reading::Nothing,
+            end: End::Open,
+        };
         Self { state: Mutex::new(state) }
     }
 
@@ -66,7 +78,23 @@ impl Polls {
     pub(super) fn begin(&self) -> u32 {
         let mut state = self.state.lock();
         state.begun += 1;
+        state.under_way += 1;
         state.begun
+    }
+
+    /// A poll request has been answered, or its client has given it up.
+    pub(super) fn end(&self, now: Instant) {
+        let mut state = self.state.lock();
+        state.under_way = state.under_way.saturating_sub(1);
+        state.ended = state.ended.max(now);
+    }
+
+    /// For how long the client has not asked for what there is to send. `None` while it does, and when it does not poll
+    /// any more.
+    pub(super) fn absent(&self, now: Instant) -> Option<Duration> {
+        let state = self.state.lock();
+        let absent = state.under_way == 0 && state.end == End::Open;
+        absent.then(|| now.saturating_duration_since(state.ended))
     }
 
     /// A poll request is about to look for something to be sent.
@@ -169,10 +197,26 @@ impl Polls {
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_client_is_absent_while_it_does_not_poll() {
+        let start = Instant::now();
+        let after = |millis| start + Duration::from_millis(millis);
+        let polls = Polls::new(start);
+        assert_eq!(polls.absent(after(5)), Some(Duration::from_millis(5)), "it has not polled yet");
+        polls.begin();
+        polls.begin();
+        polls.end(after(10));
+        assert_eq!(polls.absent(after(60_000)), None, "one is still waiting");
+        polls.end(after(20));
+        assert_eq!(polls.absent(after(50)), Some(Duration::from_millis(30)));
+        assert!(polls.upgrade());
+        assert_eq!(polls.absent(after(50)), None, "it is a WebSocket now");
+    }
+
     /// Of a poll request that began before the client was told nobody knows whether its answer has been read.
     #[test]
     fn only_a_later_poll_says_that_all_is_read() {
-        let polls = Polls::new();
+        let polls = Polls::new(Instant::now());
         let park = |number| polls.park(number, polls.look(), Waker::noop());
         let first = polls.begin();
         assert_eq!(park(first), Parked::Waits);
@@ -202,7 +246,7 @@ mod loom_tests {
     #[test]
     fn loom_no_poll_is_left_parked() {
         loom::model(|| {
-            let polls = Arc::new(Polls::new());
+            let polls = Arc::new(Polls::new(Instant::now()));
             let closes = {
                 let polls = Arc::clone(&polls);
                 thread::spawn(move || assert!(polls.close()))
@@ -257,7 +301,7 @@ mod loom_tests {
     #[test]
     fn loom_drained_is_read() {
         loom::model(|| {
-            let polls = Arc::new(Polls::new());
+            let polls = Arc::new(Polls::new(Instant::now()));
             let engine = Arc::new(Engine { packet: Mutex::new(false), waker: AtomicWaker::new() });
             let progress = Arc::new(AtomicWaker::new());
             let read = Arc::new(AtomicU8::new(0));

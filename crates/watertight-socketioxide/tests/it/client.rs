@@ -132,20 +132,22 @@ impl Client {
         }
     }
 
+    /// The next text that is no ping. Pings alone do not put the deadline off.
     async fn text(&mut self) -> Option<String> {
-        loop {
-            let message =
-                tokio::time::timeout(DEADLINE, self.ws.next()).await.expect("something within the deadline");
-            match message {
-                // Of a connection that is being cut, what comes before the end is still read.
-                Some(Ok(Message::Text(text))) if text.as_str() == "2" => {
-                    let _ = self.ws.send(Message::text("3")).await;
+        let text = async {
+            loop {
+                match self.ws.next().await {
+                    // Of a connection that is being cut, what comes before the end is still read.
+                    Some(Ok(Message::Text(text))) if text.as_str() == "2" => {
+                        let _ = self.ws.send(Message::text("3")).await;
+                    }
+                    Some(Ok(Message::Text(text))) => return Some(text.to_string()),
+                    Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
+                    Some(Ok(_)) => {}
                 }
-                Some(Ok(Message::Text(text))) => return Some(text.to_string()),
-                Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
-                Some(Ok(_)) => {}
             }
-        }
+        };
+        tokio::time::timeout(DEADLINE, text).await.expect("something within the deadline")
     }
 
     pub(crate) fn into_inner(self) -> WebSocketStream<MaybeTlsStream<TcpStream>> {

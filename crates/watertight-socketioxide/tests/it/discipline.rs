@@ -181,6 +181,20 @@ async fn events_with_the_wrong_data_count() {
     assert!(last[1].message.contains("failed extractions"), "{}", last[1].message);
 }
 
+/// The engine closes the session for it; without a fault whoever does so could go on for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_packet_that_cannot_be_parsed_is_its_clients_fault() {
+    let (server, io) = serve(crashing).await;
+    let bystander = Bystander::start(server, "/crashing").await;
+    let mut client = Client::join(server, "/crashing").await;
+    client.send("4no packet".into()).await;
+    let incident = &incidents_of(&client.sid, 1).await[0];
+    assert_eq!((incident.fault, incident.verdict), (Fault::Protocol, Verdict::Disconnect));
+    assert!(incident.message.contains("cannot be parsed"), "{}", incident.message);
+    is_gone(&io, &client.sid, SOON).await;
+    bystander.finish().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_that_crashes_for_different_clients_is_switched_off_and_tried_again() {
     let (server, _io) = serve(|io| {

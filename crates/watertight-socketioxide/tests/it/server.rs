@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use axum::Router;
 use watertight::{
-    AllowEntry, BreakerSettings, CaptureSink, Incident, LaneSettings, PreviousHook, QuarantineSettings,
-    Registry, StandardPolicy, Watertight,
+    AllowEntry, BreakerSettings, CaptureSink, ConductSettings, Incident, LaneSettings, Misbehaviour,
+    PreviousHook, QuarantineSettings, Registry, StandardPolicy, Watertight,
 };
 use watertight_faults::PANIC_TEXT;
 use watertight_socketioxide::adapter::LocalAdapter;
@@ -34,6 +34,7 @@ pub(crate) fn sink() -> &'static CaptureSink {
         builder
             .sink(sink.clone())
             .quarantine(quarantine)
+            .conduct(ConductSettings::new().weight(Misbehaviour::SlowConsumer, 11.0))
             .breakers(BreakerSettings::new().open_for(Duration::from_millis(400)))
             .policy(policy)
             .previous_hook(PreviousHook::Chain)
@@ -67,13 +68,22 @@ pub(crate) async fn serve_with(
     builder: SocketIoBuilder<LocalAdapter>,
     namespaces: impl FnOnce(&SocketIo<LocalAdapter>),
 ) -> (SocketAddr, SocketIo<LocalAdapter>) {
+    serve_router(builder, namespaces, |app| app).await
+}
+
+/// As [`serve_with`], with something around the engine.
+pub(crate) async fn serve_router(
+    builder: SocketIoBuilder<LocalAdapter>,
+    namespaces: impl FnOnce(&SocketIo<LocalAdapter>),
+    around: impl FnOnce(Router) -> Router,
+) -> (SocketAddr, SocketIo<LocalAdapter>) {
     sink();
     let (layer, io) = builder.build_layer();
     io.ns("/", async || ());
     namespaces(&io);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let app = Router::new().layer(layer);
+    let app = around(Router::new().layer(layer));
     tokio::spawn(async move { watertight_axum::serve(listener, app).await });
     (address, io)
 }

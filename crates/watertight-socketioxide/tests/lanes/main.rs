@@ -17,13 +17,21 @@ mod drop_in;
 mod early_events;
 #[path = "../it/goodbyes.rs"]
 mod goodbyes;
+#[path = "../it/heartbeats.rs"]
+mod heartbeats;
 #[path = "../it/isolation.rs"]
 mod isolation;
+#[path = "../it/orphans.rs"]
+mod orphans;
+#[path = "../it/polling.rs"]
+mod polling;
 #[path = "../it/protocols.rs"]
 mod protocols;
 #[path = "../it/reader_panic.rs"]
 mod reader_panic;
 #[path = "../it/server.rs"]
 mod server;
+#[path = "../it/slow.rs"]
+mod slow;
 #[path = "../it/thousand.rs"]
 mod thousand;

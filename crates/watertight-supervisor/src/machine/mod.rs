@@ -261,6 +261,7 @@ impl Machine {
         }
         if self.restart_at.is_some() {
             // Whoever asks has mended something: there is nothing to wait for.
+            out.push(Action::Tell(Happening::ReloadHurries { generation: self.generation + 1 }));
             self.restart_at = Some(now);
             self.time(now, out);
             return;

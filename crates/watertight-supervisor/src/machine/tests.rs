@@ -127,6 +127,7 @@ fn the_second_death_is_followed_by_a_wait_that_a_reload_ends() {
     let due = trial.machine.deadline().unwrap();
     assert!(due > trial.now && due <= trial.now + 100 * MS);
     trial.event(Event::Reload);
+    assert!(trial.told(|happening| *happening == Happening::ReloadHurries { generation: 3 }));
     assert_eq!(trial.started(), [(3, true)]);
 }
 
@@ -315,6 +316,7 @@ fn a_takeover_asks_the_old_worker_only_when_the_new_one_is_ready() {
 fn a_takeover_that_fails_leaves_the_old_worker_alone() {
     let mut trial = Trial::serving();
     trial.event(Event::Reload);
+    assert_eq!(trial.signals(), []);
     trial.ended(2, Ending::Exited(1));
     assert!(trial.told(|happening| *happening == Happening::TakeoverFailed { old: 1, new: 2 }));
     assert_eq!((trial.started(), trial.signals()), (vec![], vec![]));

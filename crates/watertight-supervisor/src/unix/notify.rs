@@ -7,10 +7,7 @@ use std::{
     env,
     ffi::OsStr,
     io,
-    os::unix::{
-        ffi::OsStrExt as _,
-        net::{SocketAddr, UnixDatagram},
-    },
+    os::unix::net::{SocketAddr, UnixDatagram},
     process,
     time::Duration,
 };
@@ -107,13 +104,14 @@ impl State {
             Happening::ConfigurationFault(death) => {
                 ("", format!("the first worker was never ready: {}", death.ending))
             }
-            Happening::TakeoverBegun { .. } => {
+            // A manager that has asked for a reload wants to hear of it at once.
+            Happening::TakeoverBegun { .. }
+            | Happening::ReloadRemembered
+            | Happening::ReloadHurries { .. } => {
                 self.reloading = true;
                 let monotonic = clock_gettime(ClockId::Monotonic);
                 let usec = i128::from(monotonic.tv_sec) * 1_000_000 + i128::from(monotonic.tv_nsec) / 1000;
-                let note = format!(
-                    "RELOADING=1\nMONOTONIC_USEC={usec}\nSTATUS=a new worker is about to take over\n"
-                );
+                let note = format!("RELOADING=1\nMONOTONIC_USEC={usec}\nSTATUS=a new worker is to serve\n");
                 return Some(note);
             }
             Happening::TakeoverEnded { .. } => ("", "the old worker has drained".to_owned()),
@@ -145,6 +143,7 @@ fn address(path: &OsStr) -> io::Result<SocketAddr> {
     use std::os::android::net::SocketAddrExt as _;
     #[cfg(target_os = "linux")]
     use std::os::linux::net::SocketAddrExt as _;
+    use std::os::unix::ffi::OsStrExt as _;
     match path.as_bytes().strip_prefix(b"@") {
         Some(name) => SocketAddr::from_abstract_name(name),
         None => SocketAddr::from_pathname(path),
@@ -174,6 +173,15 @@ mod tests {
         assert!(usec.unwrap().0.parse::<u64>().unwrap() > 0);
         assert!(state.note(&Happening::TakeoverFailed { old: 1, new: 2 }).unwrap().starts_with("READY=1\n"));
         assert!(state.note(&Happening::TakeoverFailed { old: 1, new: 2 }).unwrap().starts_with("STATUS="));
+    }
+
+    #[test]
+    fn every_reload_begins_and_ends() {
+        for happening in [Happening::ReloadRemembered, Happening::ReloadHurries { generation: 2 }] {
+            let mut state = State { ready: true, ..State::default() };
+            assert!(state.note(&happening).unwrap().starts_with("RELOADING=1\nMONOTONIC_USEC="));
+            assert!(state.note(&ready()).unwrap().starts_with("READY=1\n"));
+        }
     }
 
     #[test]

@@ -4,20 +4,21 @@ use std::{
     env, io,
     net::TcpListener,
     os::{
-        fd::{AsRawFd as _, OwnedFd},
+        fd::OwnedFd,
         unix::{net::UnixStream, process::CommandExt as _},
     },
     process::{self, Command, Stdio},
 };
 
-use command_fds::{CommandFdExt as _, FdMapping};
-use rustix::io::fcntl_dupfd_cloexec;
-
-use super::{channel::Channel, greeting::Greeting};
+use super::{
+    channel::Channel,
+    greeting::{Greeting, PROTOCOL},
+};
 use crate::{Descriptors, SupervisorSettings};
+use command_fds::{CommandFdExt as _, FdMapping};
 
-/// Set for a worker, to the version of the protocol and the process id of the parent.
-pub(super) const VARIABLE: &str = "WATERTIGHT_SUPERVISED";
+/// Set for a worker, to the protocol, its version, and the process id of the parent. Not `WATERTIGHT_…`: those are settings.
+pub(super) const VARIABLE: &str = "SUPERVISED_BY";
 /// The first descriptor that is handed down, as systemd does it (`SD_LISTEN_FDS_START`).
 const FIRST: i32 = 3;
 /// What a service manager tells the parent and means the parent only.
@@ -45,45 +46,34 @@ pub(super) fn spawn(
         command.env_remove(name);
     }
     command.envs(settings.environment.iter().map(|(name, value)| (name, value)));
-    command.env(VARIABLE, format!("1 {}", process::id()));
+    command.env(VARIABLE, format!("{PROTOCOL}{}", process::id()));
     let mut mappings = Vec::new();
+    // Each copy takes the lowest free number, so that in the end every number which becomes a listening socket in the child is
+    // taken here. The standard library's own pipe, through which it learns that a program could not be run, would
+    // otherwise be given one of them and be overwritten.
     for (listener, child_fd) in listeners.iter().zip(FIRST..) {
         mappings.push(FdMapping { parent_fd: listener.try_clone()?.into(), child_fd });
     }
     if !mappings.is_empty() {
         command.env("LISTEN_FDS", mappings.len().to_string());
     }
-    let _reserved = reserve(&ours, mappings.len())?;
     command.fd_mappings(mappings).map_err(io::Error::other)?;
     // Whoever waits for the child is the parent's loop; what `Child` would do is done there.
     Ok((command.spawn()?.id(), Channel::new(ours)))
 }
 
-/// Occupies all descriptors that will be listening sockets in the child. The standard library's own pipe, through which it
-/// learns that a program could not be run, would otherwise be given one of these numbers and be overwritten.
-fn reserve(any: &UnixStream, count: usize) -> io::Result<Vec<OwnedFd>> {
-    let end = FIRST.saturating_add(i32::try_from(count).map_err(io::Error::other)?);
-    let mut reserved = Vec::new();
-    loop {
-        let descriptor = fcntl_dupfd_cloexec(any, FIRST)?;
-        if descriptor.as_raw_fd() >= end {
-            return Ok(reserved);
-        }
-        reserved.push(descriptor);
-    }
-}
-
 /// Whether the parent that has set [`VARIABLE`] is this process's parent; `None`: it is not set.
 pub(super) fn parent_is_supervisor() -> Option<bool> {
     let value = env::var_os(VARIABLE)?;
-    let supervisor =
-        value.to_str().and_then(|value| value.rsplit(' ').next()).and_then(|pid| pid.parse().ok());
+    let supervisor = value.to_str().and_then(|value| value.strip_prefix(PROTOCOL)?.parse().ok());
     Some(supervisor.is_some_and(|pid: u32| pid == std::os::unix::process::parent_id()))
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use rustix::io::fcntl_dupfd_cloexec;
 
     use super::*;
 

@@ -100,7 +100,7 @@ fn a_relative_of_the_worker_is_no_worker() {
 fn a_worker_without_its_channel_says_so() {
     let mut command = Command::new("sh");
     command.args(["-c", "exec \"$0\" </dev/null", env!("CARGO_BIN_EXE_watertight-test-worker")]);
-    command.env("WATERTIGHT_SUPERVISED", format!("1 {}", std::process::id()));
+    command.env("SUPERVISED_BY", format!("watertight 1 {}", std::process::id()));
     let mut trial = Setup::new(command, "").start();
     trial.wait_for("not supervised: a supervisor has started this process");
     assert_eq!(trial.exit().code(), Some(1));
@@ -112,7 +112,7 @@ fn any_program_that_takes_listen_fds_can_be_the_worker() {
     let script = std::env::temp_dir().join(format!("watertight-plain-{}", std::process::id()));
     std::fs::write(
         &script,
-        "#!/bin/sh\necho \"fds $LISTEN_FDS pid <$LISTEN_PID>\"; ls -l /proc/self/fd/3 >&2\nexec sleep 600\n",
+        "#!/bin/sh\necho \"fds $LISTEN_FDS pid <$LISTEN_PID>\"; ls -l /proc/self/fd/3 >&2\nexec sleep 60\n",
     )
     .unwrap();
     std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();

@@ -1,6 +1,6 @@
-//! Supervisors and workers as processes of their own.
+//! Supervisors and workers as processes of their own. They are looked at through `/proc`.
 
-#![cfg(unix)]
+#![cfg(target_os = "linux")]
 
 mod deaths;
 mod environment;

@@ -1,13 +1,13 @@
 //! A supervisor and its worker, which do what the tests ask of them. See `parent.rs` and `worker.rs`.
 
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod board;
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod parent;
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod worker;
 
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 fn main() -> std::process::ExitCode {
     if worker::takes_its_own_way() {
         return std::process::ExitCode::SUCCESS;
@@ -23,11 +23,11 @@ fn main() -> std::process::ExitCode {
 }
 
 /// Tells the test, which may have gone.
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 fn say(line: &str) {
     use std::io::Write as _;
     _ = writeln!(std::io::stdout(), "{line}");
 }
 
-#[cfg(not(unix))]
+#[cfg(not(target_os = "linux"))]
 fn main() {}

@@ -59,7 +59,6 @@ fn supervise() -> Result<ExitCode, SuperviseError> {
     for _ in 0..given.number("listeners", 1) {
         settings = settings.listen(([127, 0, 0, 1], 0).into());
     }
-    #[cfg(target_os = "linux")]
     if given.value("subreaper").is_some() {
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
             .map_err(|error| SuperviseError::OwnPath(error.into()))?;

@@ -39,7 +39,7 @@ fn plan() -> String {
 
 /// Workers that do not know how to be one.
 pub(crate) fn takes_its_own_way() -> bool {
-    if env::var_os("WATERTIGHT_SUPERVISED").is_none() || plan() != "garbage" {
+    if env::var_os("SUPERVISED_BY").is_none() || plan() != "garbage" {
         return false;
     }
     let Ok(channel) = io::stdin().as_fd().try_clone_to_owned() else { return true };
@@ -48,17 +48,9 @@ pub(crate) fn takes_its_own_way() -> bool {
         _ = channel.write_all(format!("\u{1}garbage {line}\n").as_bytes());
     }
     _ = channel.write_all(b"ready\n");
-    // A flood, until the parent is tired of it; the channel fills up and holds this thread.
-    let flood = channel.try_clone();
-    thread::spawn(move || {
-        let Ok(mut flood) = flood else { return };
-        while flood.write_all(&[0xff; 65536]).is_ok() {}
-    });
-    say("flooding");
-    // Until the parent ends it, or ends.
-    loop {
-        thread::park();
-    }
+    // A flood, until the parent is tired of it: then the channel fills up and holds this thread, until the parent ends.
+    while channel.write_all(&[0xff; 65536]).is_ok() {}
+    true
 }
 
 pub(crate) fn run(mut supervised: Supervised) -> ExitCode {
@@ -183,7 +175,7 @@ impl Worker {
             "environment" => env::vars().map(|(name, value)| format!("{name}={value}\n")).collect(),
             "descriptors" => descriptors(),
             "grandchild" => Command::new("sleep")
-                .arg("600")
+                .arg("60")
                 .stdout(Stdio::null())
                 .spawn()
                 .map_or_else(|error| error.to_string(), |child| child.id().to_string()),

@@ -17,9 +17,9 @@ pub enum Misbehaviour {
     FailedExtraction,
     /// An event whose handler returned an error.
     HandlerError,
-    /// It does not read as fast as it is sent to.
+    /// It does not read what it is sent.
     SlowConsumer,
-    /// A heartbeat that came late or not at all.
+    /// A heartbeat that did not come in time, which ends the session.
     Heartbeat,
     /// A message or its bytes beyond the rate.
     Flood,
@@ -64,7 +64,7 @@ impl fmt::Display for Misbehaviour {
             Self::FailedExtraction => "failed extractions",
             Self::HandlerError => "handler errors",
             Self::SlowConsumer => "slow reads",
-            Self::Heartbeat => "late heartbeats",
+            Self::Heartbeat => "missed heartbeats",
             Self::Flood => "messages over the rate",
             Self::Fault => "faults",
         })

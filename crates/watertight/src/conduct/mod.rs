@@ -1,7 +1,9 @@
 //! Conduct: one score per compartment, to which every misbehaviour adds and which time halves.
 
+mod memory;
 mod misbehaviour;
 mod rates;
+mod score;
 mod settings;
 
 use std::fmt::{self, Write as _};
@@ -11,8 +13,10 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use serde::Serialize;
 
+pub(crate) use memory::Memory;
 pub use misbehaviour::Misbehaviour;
 pub use rates::{Limit, Limited, RateSettings, Rates};
+use score::Score;
 pub use settings::ConductSettings;
 
 /// What a score has just led to.
@@ -39,21 +43,6 @@ pub struct Conduct {
 /// Every connection has one.
 const _: () = assert!(size_of::<Conduct>() <= 64);
 
-struct Score {
-    points: f64,
-    /// When there were so many.
-    at: Instant,
-    /// The highest standing that was answered and has not been left behind since.
-    told: Standing,
-    counts: [u32; Misbehaviour::ALL.len()],
-}
-
-/// What a threshold may be missed by. Ten strikes of one point within half a second count as at once,
-/// although the first have lost 1 % of theirs by then.
-const AT_ONCE: f64 = 0.1;
-/// Below so many points there is nothing left to give reasons for.
-const FORGOTTEN: f64 = 0.5;
-
 impl Conduct {
     /// A blameless one. Settings should have passed [`ConductSettings::check`]; ones that did not are still
     /// safe.
@@ -65,19 +54,67 @@ impl Conduct {
     /// Adds a misbehaviour. Answers what that led to, each crossing of a threshold once: the same again only
     /// after the score has fallen below half of that threshold. Of two crossed at once the higher counts.
     pub fn strike(&self, kind: Misbehaviour, now: Instant) -> Standing {
+        let Some(points) = self.counts(kind) else { return Standing::Fine };
+        self.score_at(now).lock().add(&self.settings, kind, points, now)
+    }
+
+    /// Adds a misbehaviour of a client that is not there any more: nothing comes of it now.
+    pub(crate) fn note(&self, kind: Misbehaviour, now: Instant) {
+        if let Some(points) = self.counts(kind) {
+            self.score_at(now).lock().note(&self.settings, kind, points, now);
+        }
+    }
+
+    /// Whether the client is to be warned of what it has come with: once.
+    pub(crate) fn warns(&self, now: Instant) -> bool {
+        self.score.get().is_some_and(|score| score.lock().warns(&self.settings, now))
+    }
+
+    /// Goes on with what an earlier connection has left, if that is worse.
+    fn begin_with(&self, earlier: Score, now: Instant) {
+        let mut score = self.score_at(now).lock();
+        if earlier.left(&self.settings, now) > score.left(&self.settings, now) {
+            *score = earlier;
+        }
+    }
+
+    fn score(&self) -> Option<Score> {
+        self.score.get().map(|score| score.lock().clone())
+    }
+
+    fn settings(&self) -> &ConductSettings {
+        &self.settings
+    }
+
+    fn score_at(&self, now: Instant) -> &Mutex<Score> {
+        self.score.get_or_init(|| Box::new(Mutex::new(Score::new(now))))
+    }
+
+    /// What a misbehaviour weighs, if that is anything.
+    fn counts(&self, kind: Misbehaviour) -> Option<f64> {
         let points = self.settings.points(kind);
         // Also false for one that is no number.
-        if !(self.settings.enabled && points > 0.0) {
-            return Standing::Fine;
-        }
-        let score = self.score.get_or_init(|| Box::new(Mutex::new(Score::new(now))));
-        score.lock().add(&self.settings, kind, points, now)
+        (self.settings.enabled && points > 0.0).then_some(points)
+    }
+
+    /// Whether nothing was ever counted.
+    pub(crate) fn is_blameless(&self) -> bool {
+        self.score.get().is_none()
+    }
+
+    /// What it has done most often.
+    pub(crate) fn main_reason(&self) -> Option<Misbehaviour> {
+        self.counted().first().map(|(kind, _)| *kind)
+    }
+
+    fn counted(&self) -> Vec<(Misbehaviour, u32)> {
+        self.score.get().map_or_else(Vec::new, |score| score.lock().counted())
     }
 
     /// Its score now.
     #[must_use]
     pub fn points(&self, now: Instant) -> f64 {
-        self.score.get().map_or(0.0, |score| score.lock().decayed(&self.settings, now))
+        self.score.get().map_or(0.0, |score| score.lock().left(&self.settings, now))
     }
 
     /// What was counted since it last had a score of nothing (less than half a point), the most frequent
@@ -85,10 +122,7 @@ impl Conduct {
     /// `unknown events 12, handler errors 3`. Empty when there was nothing.
     #[must_use]
     pub fn reasons(&self) -> String {
-        let Some(score) = self.score.get() else { return String::new() };
-        let counts = score.lock().counts;
-        let mut counted: Vec<_> = Misbehaviour::ALL.into_iter().zip(counts).filter(|(_, n)| *n > 0).collect();
-        counted.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        let counted = self.counted();
         let mut text = String::new();
         for (kind, count) in counted {
             let comma = if text.is_empty() { "" } else { ", " };
@@ -99,56 +133,6 @@ impl Conduct {
     }
 }
 
-impl Score {
-    fn new(now: Instant) -> Self {
-        Self { points: 0.0, at: now, told: Standing::Fine, counts: [0; Misbehaviour::ALL.len()] }
-    }
-
-    fn decayed(&self, settings: &ConductSettings, now: Instant) -> f64 {
-        let passed = now.saturating_duration_since(self.at).as_secs_f64();
-        self.points * (-passed / settings.half_life.as_secs_f64().max(1.0)).exp2()
-    }
-
-    fn add(&mut self, settings: &ConductSettings, kind: Misbehaviour, points: f64, now: Instant) -> Standing {
-        let before = self.decayed(settings, now);
-        self.told = self.told.min(left_standing(settings, before));
-        if before < FORGOTTEN {
-            self.counts = [0; Misbehaviour::ALL.len()];
-        }
-        self.points = before + points;
-        // Threads may come here in another order than they read the clock in.
-        self.at = self.at.max(now);
-        let counted = Misbehaviour::ALL.iter().position(|other| *other == kind);
-        if let Some(count) = counted.and_then(|index| self.counts.get_mut(index)) {
-            *count = count.saturating_add(1);
-        }
-        let reached = reached(settings, self.points + AT_ONCE);
-        if reached <= self.told {
-            return Standing::Fine;
-        }
-        self.told = reached;
-        reached
-    }
-}
-
-/// The standing that so many points lead to.
-fn reached(settings: &ConductSettings, points: f64) -> Standing {
-    if points >= settings.quarantine {
-        Standing::Quarantine
-    } else if points >= settings.disconnect {
-        Standing::Disconnect
-    } else if points >= settings.warn {
-        Standing::Warn
-    } else {
-        Standing::Fine
-    }
-}
-
-/// The highest standing that is not left behind yet: that whose half is still reached.
-fn left_standing(settings: &ConductSettings, points: f64) -> Standing {
-    reached(settings, points * 2.0)
-}
-
 impl fmt::Debug for Conduct {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Conduct").field("reasons", &self.reasons()).finish_non_exhaustive()
@@ -157,6 +141,7 @@ impl fmt::Debug for Conduct {
 
 #[cfg(test)]
 mod tests {
+    use super::score::{AT_ONCE, reached};
     use super::*;
     use proptest::prelude::*;
     use std::time::Duration;
@@ -246,7 +231,7 @@ mod tests {
         }
         assert_eq!(conduct.reasons(), "unknown events 12, handler errors 3");
         conduct.strike(Misbehaviour::Heartbeat, now + seconds(600));
-        assert_eq!(conduct.reasons(), "late heartbeats 1");
+        assert_eq!(conduct.reasons(), "missed heartbeats 1");
     }
 
     #[test]
@@ -285,14 +270,16 @@ mod tests {
             let settings = ConductSettings::new();
             let conduct = Conduct::new(Arc::new(settings.clone()));
             let (start, mut at) = (Instant::now(), Duration::ZERO);
-            let mut done: Vec<(Duration, f64)> = Vec::new();
+            let mut done: Vec<(Duration, f64, f64)> = Vec::new();
             for (kind, pause) in strikes {
                 at += Duration::from_millis(pause);
                 let kind = Misbehaviour::ALL[kind];
                 let answer = conduct.strike(kind, start + at);
-                done.push((at, settings.points(kind)));
-                let half_lives = |then: Duration| (at - then).as_secs_f64() / 30.0;
-                let left = |(then, points): &(Duration, f64)| points * 0.5f64.powf(half_lives(*then));
+                let half_life = if kind == Misbehaviour::Heartbeat { 600.0 } else { 30.0 };
+                done.push((at, settings.points(kind), half_life));
+                let left = |(then, points, half_life): &(Duration, f64, f64)| {
+                    points * 0.5f64.powf((at - *then).as_secs_f64() / half_life)
+                };
                 let expected: f64 = done.iter().map(left).sum();
                 prop_assert!((conduct.points(start + at) - expected).abs() < 1e-6);
                 prop_assert!(answer <= reached(&settings, expected + 2.0 * AT_ONCE));

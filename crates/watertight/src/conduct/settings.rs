@@ -61,8 +61,9 @@ impl Default for Weights {
             handler_error: 0.5,
             // Its network is bad, or it does not read on purpose. It costs memory here.
             slow_consumer: 2.0,
-            // Late with a heartbeat: a bad network, a laptop that slept.
-            heartbeat: 2.0,
+            // A network that died, a laptop that slept: seven in a row warn, and it takes them ten minutes to halve.
+            // Counts once for each session, in the next one of the same named client.
+            heartbeat: 1.5,
             // Each message beyond its rate, whose burst has made all allowance there is.
             flood: 1.0,
             // Only counts where the policy leaves the socket in place, and that has a limit of its own: ten at once
@@ -87,7 +88,8 @@ impl ConductSettings {
     }
 
     /// In what time a score falls by half: 1 s to 1 day, default 30 s. What a client does once each second
-    /// comes to 43 times its weight in the end: 1.44 times the half-life in seconds.
+    /// comes to 43 times its weight in the end: 1.44 times the half-life in seconds. Missed heartbeats, which
+    /// cannot come as often, take 20 times as long.
     #[must_use]
     pub fn half_life(mut self, half_life: Duration) -> Self {
         self.half_life = half_life;

@@ -30,6 +30,8 @@ pub enum Fault {
     Stall,
     /// Bytes of the client are waiting and nobody reads them: the transport's own code is stuck.
     Deaf,
+    /// A client is in a namespace whose connection or session is gone: nobody has ended it.
+    Orphan,
     /// A client sends more than it may.
     Flood,
     /// A client sends what the server does not understand, again and again.
@@ -49,6 +51,7 @@ impl Fault {
             Self::Deadline => "deadline",
             Self::Stall => "stall",
             Self::Deaf => "deaf",
+            Self::Orphan => "orphan",
             Self::Flood => "flood",
             Self::Protocol => "protocol",
             Self::SlowConsumer => "slow_consumer",

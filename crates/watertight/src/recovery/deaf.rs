@@ -15,7 +15,7 @@ use crate::runtimes::Lull;
 pub(super) const LOOK: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_millis(900);
 /// Every how many looks there is one without recovery mode.
-const SELDOM: u32 = 10;
+pub(super) const SELDOM: u32 = 10;
 
 /// Connections whose bytes were waiting at the last look.
 #[derive(Default)]

@@ -23,8 +23,8 @@ impl Inner {
         verdict: Verdict,
         id: IncidentId,
     ) -> Option<Held> {
-        // Nobody's client makes the transport's own code get stuck.
-        if fault == Fault::Deaf {
+        // Nobody's client makes the transport's own code get stuck or forget it.
+        if matches!(fault, Fault::Deaf | Fault::Orphan) {
             return None;
         }
         let identity = compartment.identity()?;

@@ -3,10 +3,11 @@
 mod deaf;
 mod death;
 mod discipline;
+mod orphans;
 mod seal;
+mod slow;
 mod storm;
 
-use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
 use self::deaf::Listening;
+use self::orphans::Orphans;
 use self::seal::{Sealing, Telling};
 use self::storm::Storms;
 use crate::aftermath::Aftermath;
@@ -28,18 +30,12 @@ use crate::hook;
 use crate::incident::{Incident, IncidentId, Offender};
 use crate::inner::{Command, Inner, told_of};
 use crate::policy::{Case, Policy, StandardPolicy, Verdict};
-use crate::registry::Registry;
 use crate::runtimes::Probes;
-use crate::seal::{Notice, Seal, SealMode};
+use crate::seal::{Notice, SealMode};
 use crate::sink::{Event, Sink};
 
-/// Every how many sweeps orphans are looked for without recovery mode.
-const SELDOM: u32 = 5;
 /// How often the runtimes are asked whether they answer: the parent's limit is in seconds.
 const PROBE: Duration = Duration::from_millis(250);
-/// A client that takes nothing for so long is slow. The system tells only when about a third of a connection's send
-/// buffer has been taken; of 512 KiB, as guarded listeners set them, a client of 35 KB/s takes that in five seconds.
-const NOT_TAKEN: Duration = Duration::from_secs(5);
 
 static RUNTIME: OnceLock<Handle> = OnceLock::new();
 
@@ -71,10 +67,8 @@ struct Recovery {
     storms: Storms,
     mode: Option<RecoveryMode>,
     lost_told: u64,
-    /// Compartments that were orphans at the last sweep.
-    orphans: HashSet<u64>,
-    sweeps: u32,
     listening: Listening,
+    orphans: Orphans,
 }
 
 /// What a seal is told to the sinks as.
@@ -100,9 +94,8 @@ impl Recovery {
             storms,
             mode: None,
             lost_told: 0,
-            orphans: HashSet::new(),
-            sweeps: 0,
             listening: Listening::default(),
+            orphans: Orphans::default(),
         }
     }
 
@@ -359,12 +352,10 @@ impl Recovery {
         }
     }
 
-    /// What is done regularly: summaries, the search for orphans while in recovery mode, and leaving that mode after
-    /// a quiet time.
+    /// What is done regularly: slow consumers, summaries, and leaving recovery mode after a quiet time.
     fn sweep(&mut self) {
         let now = Instant::now();
-        self.seal_orphans();
-        note_slow_consumers();
+        slow::note_slow_consumers();
         for summary in self.storms.summaries(now) {
             let storm::Summary { location, component, omitted, window } = &summary;
             let (location, component) = (location.as_ref(), component);
@@ -385,34 +376,13 @@ impl Recovery {
         }
     }
 
-    /// Finds connections that nobody reads.
+    /// Finds connections that nobody reads, and clients whose connection nobody has.
     fn listen(&mut self) {
-        for report in self.listening.look(Instant::now(), self.mode.is_some()) {
+        let (now, recovering) = (Instant::now(), self.mode.is_some());
+        let mut found = self.listening.look(now, recovering);
+        found.extend(self.orphans.look(now, recovering));
+        for report in found {
             self.handle(report);
-        }
-    }
-
-    /// Seals every compartment that has had no transport for two sweeps and is still in some namespace: whoever
-    /// should have ended it did not.
-    fn seal_orphans(&mut self) {
-        // Seldom without recovery mode, but then at two sweeps in a row.
-        self.sweeps = self.sweeps.wrapping_add(1);
-        if self.mode.is_none() && self.orphans.is_empty() && !self.sweeps.is_multiple_of(SELDOM) {
-            return;
-        }
-        let before = std::mem::take(&mut self.orphans);
-        for compartment in Registry::global().all() {
-            if !compartment.is_live() || !compartment.is_orphan() {
-                continue;
-            }
-            if before.contains(&compartment.key()) {
-                let notice = Notice::new("orphan", "The connection had lost its transport.")
-                    .retry(true, self.inner.settings.retry_after);
-                let (done, _) = oneshot::channel();
-                self.seal_as_asked(compartment, notice, SealMode::Disconnect, done);
-            } else {
-                self.orphans.insert(compartment.key());
-            }
         }
     }
 
@@ -454,18 +424,6 @@ impl Inner {
         if !storm {
             let sealed = Event::Sealed { id: *id, offender, code, took: since.elapsed() };
             self.each_sink(|sink| sink.event(&sealed));
-        }
-    }
-}
-
-/// Counts every client against itself that has taken nothing of what it is sent for a while.
-fn note_slow_consumers() {
-    for compartment in Registry::global().all() {
-        let waits = |part: &Arc<dyn Seal>| {
-            quietly(|| part.not_taken()).flatten().is_some_and(|time| time >= NOT_TAKEN)
-        };
-        if compartment.is_live() && compartment.parts().iter().any(waits) {
-            compartment.misbehaves(Misbehaviour::SlowConsumer);
         }
     }
 }
