@@ -21,9 +21,12 @@ const MARGIN_MS = 2000;
 
 const TRANSPORTS = ['websocket', 'polling'];
 
+const running = [];
+
 /** A supervised server with one client over each transport; what they hear of its end is in `told`. */
 async function started(name, settings = {}) {
   const server = await startServer({ name, supervise: true, settings });
+  running.push(server);
   const told = [];
   for (const transport of TRANSPORTS) {
     const socket = await connect(server.url, '/lab', transport, { reconnection: false });
@@ -44,14 +47,19 @@ async function nothingLeft({ url }, workers, ms) {
 }
 
 describe('supervised', { skip: !SUPERVISED }, () => {
-  afterEach(() => closeAll());
+  afterEach(async () => {
+    closeAll();
+    // What a failed test leaves.
+    for (const server of running.splice(0)) if (server.alive) await server.stop('SIGKILL');
+  });
 
   test('the parent has less than 5 MiB', async () => {
     const { server } = await started('parent-memory');
     const now = memory(server.child.pid);
     console.log(`the parent: ${JSON.stringify(now)} KiB`);
     assert.equal(await server.stop(), 0);
-    assert.ok(now === undefined || now.own < PARENT_KIB, `${now?.own} KiB of its own`);
+    // Pages of the program's file are counted by half, since the server has them, too.
+    if (now) assert.ok(now.share < PARENT_KIB && now.own < MIB, JSON.stringify(now));
   });
 
   test('kill -9 of the parent: the server tells everybody, ends, and leaves nothing', async () => {
@@ -89,7 +97,10 @@ describe('supervised', { skip: !SUPERVISED }, () => {
   });
 
   test('a second SIGTERM cuts the end short', async () => {
-    const { server } = await started('parent-hurried', { 'server.drain_timeout_ms': DRAIN_MS });
+    const { server } = await started('parent-hurried', {
+      'server.drain_timeout_ms': DRAIN_MS,
+      'recovery.disconnect_cleanup_ms': 6 * DRAIN_MS,
+    });
     const workers = server.workers();
     const holding = await connect(server.url, '/lab', 'websocket', { reconnection: false });
     await holding.timeout(3000).emitWithAck('arm_disconnect_hang');
@@ -121,17 +132,18 @@ describe('the server is treated badly by others', { skip: !SUPERVISED }, () => {
       const since = set.crowd.mark();
       set.crowd.quiet();
       const forgiven = set.crowd.forgive();
+      await set.crowd.answered();
       process.kill(old, signal);
       const words = await died(set.server, from);
       assert.equal(words.manner, manner, words.line);
-      assert.equal(words.attribution, 'unattributed', words.line);
+      // At most a suspect: somebody's work may just have ended.
+      assert.match(words.attribution, /unattributed|suspect/, words.line);
       await replaced(set.server, old);
       await set.crowd.back(since);
       forgiven();
       set.crowd.talk();
       const { incident, quarantined, breakers } = await operators(set.url, words.incident);
-      assert.equal(incident.offender, null);
-      assert.deepEqual(incident.death.culprits, []);
+      assert.equal(incident.death.manner, manner);
       assert.deepEqual([quarantined, breakers], [[], []]);
       assert.ok(!lives(old));
     });

@@ -89,9 +89,9 @@ async function toldRight(url, words, { event, manner, attribution }, id) {
   assert.equal(fault, 'abort');
   assert.equal(seen.incident.attribution, attribution);
   assert.equal(death.manner, manner);
-  const culprits = [...new Set(death.culprits.map((culprit) => culprit.id))];
-  if (attribution === 'exact') {
-    assert.deepEqual(culprits, [id], 'who it was');
+  if (attribution === 'exact' || manner === 'wedged') {
+    // Once, on however many threads it was at work. Nobody else holds one for long.
+    assert.deepEqual(death.culprits.map((culprit) => culprit.id), [id], 'who it was');
     assert.equal(words.socket, id, words.line);
     assert.ok(words.line.includes(`at work on event /lab ${event} for ${id}`), words.line);
     assert.equal(seen.incident.offender.id, id);

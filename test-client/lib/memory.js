@@ -12,9 +12,9 @@ function resident(pid) {
 }
 
 /**
- * The memory of a process in KiB: `resident` is all of it, with the pages of the program's file; `own` is what would be
- * free if it ended (neither shared with another process nor read from a file); `share` counts a page that two processes
- * have in each by half. Undefined where the system does not tell.
+ * The memory of a process in KiB: `resident` is all of it, with the pages of the program's file; `own` is that without
+ * pages of files; `share` counts a page that several processes have to each in equal parts. Undefined where the system
+ * does not tell.
  */
 function memory(pid) {
   try {
