@@ -6,7 +6,7 @@ const assert = require('node:assert/strict');
 const http = require('node:http');
 const { describe } = require('node:test');
 const { until } = require('../lib/deadline');
-const { died, operators } = require('../lib/deaths');
+const { PARENT_TOLD, died, operators } = require('../lib/deaths');
 const { mourning } = require('../lib/mourning');
 const { Pill } = require('../lib/pill');
 
@@ -25,8 +25,8 @@ let host = 16;
 const elsewhere = () => ({ agent: new http.Agent({ localAddress: `127.0.0.${(host += 1)}` }) });
 
 /**
- * A pill is swallowed. After `deaths` of the process at most it must be stopped, which `isStopped` waits for, and
- * nobody else may notice more than that. Answers the incidents of the deaths.
+ * A pill is swallowed. After `deaths` of the process (a number, or the least and the most) it must be stopped, which
+ * `isStopped` waits for, and nobody else may notice more than that. Answers the incidents of the deaths.
  */
 async function stopped(set, transport, { deaths, isStopped, ...pill }) {
   const from = set.server.mark();
@@ -34,8 +34,9 @@ async function stopped(set, transport, { deaths, isStopped, ...pill }) {
   set.crowd.quiet();
   const since = set.crowd.mark();
   const swallowed = await Pill.swallow(set.url, transport, pill);
+  const [least, most = least] = [deaths].flat();
   const incidents = [];
-  for (let mark = from; incidents.length < deaths; mark = set.server.mark()) {
+  for (let mark = from; incidents.length < least; mark = set.server.mark()) {
     incidents.push((await died(set.server, mark)).incident);
   }
   const worker = set.server.worker();
@@ -43,9 +44,9 @@ async function stopped(set, transport, { deaths, isStopped, ...pill }) {
   swallowed.stop();
   await set.crowd.back(since);
   set.crowd.talk();
-  const lines = set.server.lines.slice(from).filter(({ text }) => /💀.* manner="/u.test(text));
-  assert.equal(lines.length, deaths, 'deaths');
-  assert.equal(set.server.worker(), worker, 'the process that serves');
+  const { length } = set.server.lines.slice(from).filter(({ text }) => PARENT_TOLD.test(text));
+  assert.ok(length >= least && length <= most, `${length} deaths; ${most} are allowed`);
+  if (length === least) assert.equal(set.server.worker(), worker, 'the process that serves');
   return incidents;
 }
 
@@ -115,6 +116,18 @@ describe('a pill that nobody can tell from the others', () => {
       await stopped(set, transport, { event, deaths: 2, isStopped: switchedOff });
       const { breakers } = await operators(set.url);
       assert.ok(breakers.some(({ activity }) => activity.name === event), JSON.stringify(breakers));
+    });
+  }
+});
+
+describe('a pill that does not wait to be welcome', () => {
+  const set = mourning({ name: 'poison-hasty', crowd: CROWD, settings: FORGIVING });
+
+  for (const [event, transport] of [['abort', 'websocket'], ['segv', 'polling']]) {
+    set.test(`${event} over ${transport}: it is stopped after the second death at the latest`, async () => {
+      // What it sends together with its name may be handled before that is refused: then it is the event that stops it.
+      const isStopped = (pill) => pill.stopped(10);
+      await stopped(set, transport, { name: user(), event, hasty: true, deaths: [1, 2], isStopped });
     });
   }
 });

@@ -114,4 +114,4 @@ function replaced(server, old, ms = READY_MS) {
   });
 }
 
-module.exports = { DEATHS, OOM, WEDGE, counted, die, died, operators, replaced, toldRight };
+module.exports = { DEATHS, OOM, PARENT_TOLD, WEDGE, counted, die, died, operators, replaced, toldRight };

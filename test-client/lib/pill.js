@@ -10,18 +10,19 @@ const INSISTS_MS = 50;
 
 class Pill {
   /**
-   * Connects to the lab and begins. With a `name` it says who it is first, and fires `event` when it is welcome.
-   * `options` are those of the client.
+   * Connects to the lab and begins. With a `name` it says who it is first, and fires `event` when it is welcome; a
+   * `hasty` one does not wait for that. `options` are those of the client.
    */
-  static async swallow(url, transport, { name, event, options = {} }) {
+  static async swallow(url, transport, { name, event, hasty = false, options = {} }) {
     const socket = await connect(url, '/lab', transport, { ...options, reconnectionDelay: 20, reconnectionDelayMax: 50 });
-    return new Pill(socket, name, event);
+    return new Pill(socket, name, event, hasty);
   }
 
-  constructor(socket, name, event) {
+  constructor(socket, name, event, hasty) {
     this.socket = socket;
     this.name = name;
     this.event = event;
+    this.hasty = hasty;
     this.fired = 0;
     /** How it was refused: `{ by, incident, retryMs }`. */
     this.refusals = [];
@@ -40,9 +41,10 @@ class Pill {
   }
 
   async #fire() {
-    const { socket, name, event } = this;
+    const { socket, name, event, hasty } = this;
     try {
-      if (name !== undefined && (await socket.timeout(1000).emitWithAck('identify', name)) !== null) return;
+      if (hasty) socket.emit('identify', name);
+      else if (name !== undefined && (await socket.timeout(1000).emitWithAck('identify', name)) !== null) return;
       for (;;) {
         this.fired += 1;
         this.answers.push(await socket.timeout(5000).emitWithAck(event, {}));
@@ -81,6 +83,11 @@ class Pill {
       throw new Error(`it was ${this.answers.length} times, and fired ${this.fired} times`);
     });
     return this.answers;
+  }
+
+  /** Waits until it was refused or answered `count` times in all. */
+  stopped(count = 5, ms = 10_000) {
+    return until(ms, `the pill to be stopped ${count} times`, () => this.refusals.length + this.answers.length >= count);
   }
 
   stop() {
