@@ -3,6 +3,7 @@
 //! A real server in a process of its own, and a load generator of our own against it over real sockets. Every scenario
 //! prints a table, writes its numbers as JSON, and checks what must hold whatever the machine is doing.
 
+mod board;
 mod bystander;
 mod client;
 mod lanes;
@@ -30,6 +31,10 @@ struct CommandLine {
     /// The folder for the results, one file for each scenario.
     #[arg(long, value_name = "PATH", default_value_os_t = default_results())]
     json: PathBuf,
+
+    /// Measures in this process, with that board: what the scenario of the board starts.
+    #[arg(long, value_enum, hide = true)]
+    with_board: Option<board::Board>,
 }
 
 /// What can be measured.
@@ -39,6 +44,8 @@ enum Scenario {
     Tell,
     /// What it costs to run handlers on lanes.
     Lanes,
+    /// What the board costs for each poll.
+    Board,
 }
 
 /// What every scenario is given.
@@ -53,7 +60,16 @@ fn default_results() -> PathBuf {
 }
 
 fn main() -> ExitCode {
-    let CommandLine { scenarios, quick, json } = CommandLine::parse();
+    let CommandLine { scenarios, quick, json, with_board } = CommandLine::parse();
+    if let Some(board) = with_board {
+        return match board::measure(board, quick) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let run = Run { quick, results: json };
     let chosen = if scenarios.is_empty() { Scenario::value_variants() } else { &scenarios };
     let mut all_passed = true;
@@ -61,6 +77,7 @@ fn main() -> ExitCode {
         let outcome = match scenario {
             Scenario::Tell => tell::run(&run),
             Scenario::Lanes => lanes::run(&run),
+            Scenario::Board => board::run(&run),
         };
         match outcome {
             Ok(verdict) => {

@@ -15,8 +15,7 @@ use crate::targets::Target;
 
 /// An input that takes this long hangs, whatever the machine is doing: they take microseconds.
 const HANGS: Duration = Duration::from_secs(10);
-/// What an input may cost to allocate, all in all: that much, and so much for each of its bytes.
-const MEMORY: usize = 64 * 1024;
+/// What an input may cost to allocate for each of its bytes, on top of what its target may anyhow.
 const MEMORY_PER_BYTE: usize = 256;
 
 type Trying = Arc<Mutex<Option<(Vec<u8>, Instant)>>>;
@@ -96,7 +95,9 @@ impl Fuzzer {
         ran.inputs += 1;
         ran.most_memory = ran.most_memory.max(memory);
         let message = match outcome {
-            Ok(()) if memory <= MEMORY + MEMORY_PER_BYTE * input.len().min(MAX_LEN) => return Ok(()),
+            Ok(()) if memory <= self.target.memory + MEMORY_PER_BYTE * input.len().min(MAX_LEN) => {
+                return Ok(());
+            }
             Ok(()) => format!("it allocates {memory} bytes"),
             Err(payload) => text_of(&*payload).to_owned(),
         };

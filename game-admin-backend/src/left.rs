@@ -10,6 +10,10 @@ use watertight::Journal;
 use watertight_recorder::FlightRecorder;
 use watertight_supervisor::Supervised;
 
+#[cfg(unix)]
+use crate::minidump;
+use crate::settings::Supervisor;
+
 /// What the parent, if there is one, has handed down for the isolation of faults.
 #[derive(Debug, Default)]
 pub struct Left {
@@ -23,11 +27,16 @@ impl Left {
     /// Takes it. What cannot be used is warned about, and done without.
     #[must_use]
     #[cfg(unix)]
-    pub fn take(worker: &mut Supervised) -> Self {
+    pub fn take(worker: &mut Supervised, settings: &Supervisor) -> Self {
         let recorder = worker.flight_recorder().unwrap_or_else(|error| {
             warn!("if the server dies, nobody will know at whose work: {error}");
             None
         });
+        if let Some(recorder) = &recorder
+            && let Err(error) = minidump::mark_crashes(*recorder, settings.minidumps.as_deref())
+        {
+            warn!("whoever is at work when the server dies is only a suspect: {error}");
+        }
         let journal = worker.journal().unwrap_or_else(|error: io::Error| {
             warn!("what earlier servers have left cannot be read: {error}");
             None
@@ -41,7 +50,7 @@ impl Left {
     /// Nothing is handed down here.
     #[must_use]
     #[cfg(not(unix))]
-    pub fn take(_: &mut Supervised) -> Self {
+    pub fn take(_: &mut Supervised, _: &Supervisor) -> Self {
         Self::default()
     }
 

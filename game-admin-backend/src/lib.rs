@@ -12,6 +12,8 @@ pub mod left;
 pub mod logging;
 pub mod managers;
 pub mod metrics;
+#[cfg(unix)]
+pub mod minidump;
 pub mod namespaces;
 mod parent;
 pub mod payload;

@@ -19,6 +19,10 @@ use watertight_supervisor::{EXIT_OS, Supervised};
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
+    #[cfg(unix)]
+    if let Some(helped) = game_admin_backend::minidump::help() {
+        return exit_code(helped.map(|()| ExitCode::SUCCESS));
+    }
     // Before there are threads.
     let worker = match Supervised::from_env() {
         Ok(worker) => worker,

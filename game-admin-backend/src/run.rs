@@ -63,7 +63,7 @@ pub fn run(
             "an environment variable is no setting: those are called WATERTIGHT_<SECTION>__<NAME>"
         );
     }
-    let left = worker.as_mut().map(Left::take).unwrap_or_default();
+    let left = worker.as_mut().map(|worker| Left::take(worker, &settings.supervisor)).unwrap_or_default();
     let incidents = isolation::install(&settings, left)?;
     let runtime = runtime(settings.server.lanes).map_err(RunError::Runtime)?;
     let outcome = runtime.block_on(serve(settings, incidents, worker));

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use tracing::error;
 use watertight::Death;
 use watertight_supervisor::{
-    Exceeded, Outcome, RestartPolicy, SuperviseError, Supervisor as Parent, SupervisorSettings,
+    Exceeded, Happening, Observer as _, Outcome, RestartPolicy, SuperviseError, Supervisor as Parent,
+    SupervisorSettings, TracingObserver,
 };
 
 use crate::{
@@ -118,8 +119,18 @@ impl Plan {
             .drain_timeout(Duration::from_millis(self.drain_timeout_ms))
             .wedge_limit(self.supervisor.wedge_limit());
         let parent = Parent::new(worker).map_err(why)?;
-        let parent = with_recording(parent).map_err(ParentError::Recording)?;
+        let parent = parent.observer(observe);
+        let parent = with_recording(parent, &self.supervisor).map_err(ParentError::Recording)?;
         parent.run().map_err(why)
+    }
+}
+
+/// Logs what happens. When all is well again, what it took is let go: the parent has nothing to do until the next time.
+fn observe(happening: &Happening) {
+    TracingObserver.observe(happening);
+    #[cfg(unix)]
+    if matches!(happening, Happening::Ready { .. }) {
+        watertight_recorder::let_go_of_code();
     }
 }
 
@@ -132,14 +143,17 @@ fn restart_policy(settings: &Supervisor) -> RestartPolicy {
 }
 
 #[cfg(unix)]
-fn with_recording(parent: Parent) -> io::Result<Parent> {
-    let recording = watertight_supervisor::Recording::new()?;
-    Ok(parent.black_box(recording.tell(log)))
+fn with_recording(parent: Parent, settings: &Supervisor) -> io::Result<Parent> {
+    let recording = watertight_supervisor::Recording::new()?.tell(log);
+    Ok(parent.black_box(match &settings.minidumps {
+        Some(directory) => recording.minidumps(directory),
+        None => recording,
+    }))
 }
 
 /// There is no memory that outlives a worker here.
 #[cfg(not(unix))]
-fn with_recording(parent: Parent) -> io::Result<Parent> {
+fn with_recording(parent: Parent, _: &Supervisor) -> io::Result<Parent> {
     let _ = log;
     Ok(parent)
 }
@@ -155,6 +169,7 @@ fn log(death: &Death) {
         thread = death.thread,
         uptime_ms = death.uptime_ms,
         last = ?death.last,
+        minidump = death.minidump,
         "💀 The server died: {death}"
     );
 }

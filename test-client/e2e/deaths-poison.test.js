@@ -26,28 +26,31 @@ const elsewhere = () => ({ agent: new http.Agent({ localAddress: `127.0.0.${(hos
 
 /**
  * A pill is swallowed. After `deaths` of the process (a number, or the least and the most) it must be stopped, which
- * `isStopped` waits for, and nobody else may notice more than that. Answers the incidents of the deaths.
+ * `isStopped` waits for, and nobody else may notice more than that.
  */
 async function stopped(set, transport, { deaths, isStopped, ...pill }) {
   const from = set.server.mark();
   // Whoever speaks at the instant of a kill is a suspect as well, and then nobody is for certain.
   set.crowd.quiet();
   const since = set.crowd.mark();
-  const swallowed = await Pill.swallow(set.url, transport, pill);
   const [least, most = least] = [deaths].flat();
   const incidents = [];
-  for (let mark = from; incidents.length < least; mark = set.server.mark()) {
-    incidents.push((await died(set.server, mark)).incident);
+  const swallowed = await Pill.swallow(set.url, transport, pill);
+  let worker;
+  try {
+    for (let mark = from; incidents.length < least; mark = set.server.mark()) {
+      incidents.push((await died(set.server, mark)).incident);
+    }
+    worker = set.server.worker();
+    await isStopped(swallowed, incidents);
+  } finally {
+    swallowed.stop();
   }
-  const worker = set.server.worker();
-  await isStopped(swallowed, incidents);
-  swallowed.stop();
   await set.crowd.back(since);
   set.crowd.talk();
   const { length } = set.server.lines.slice(from).filter(({ text }) => PARENT_TOLD.test(text));
   assert.ok(length >= least && length <= most, `${length} deaths; ${most} are allowed`);
   if (length === least) assert.equal(set.server.worker(), worker, 'the process that serves');
-  return incidents;
 }
 
 /** Its name is refused where it says it. */

@@ -64,7 +64,7 @@ class Crowd {
   /** Has everybody speak now and then: a few at a time, so that somebody always does and nobody much. */
   talk() {
     clearInterval(this.timer);
-    this.timer = setInterval(() => this.#speak(), EVERY_MS / 10);
+    this.timer = setInterval(() => this.#speak(), EVERY_MS / 10).unref();
   }
 
   /** Nobody speaks until told to. */

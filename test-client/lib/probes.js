@@ -19,7 +19,8 @@ class Knocks {
     /** Why connections did not come about: none of these is the death of who has accepted them. */
     this.refused = [];
     this.waiting = new Set();
-    this.timer = setInterval(() => this.#knock(), everyMs);
+    // A test that fails does not stop it.
+    this.timer = setInterval(() => this.#knock(), everyMs).unref();
   }
 
   #knock() {
@@ -64,6 +65,8 @@ class Requests {
       this.thread.once('error', reject);
     });
     this.result.catch(() => {});
+    // A test that fails does not stop it.
+    this.thread.unref();
   }
 
   /** Ends it and checks that every request was answered with 200. Answers how many. */

@@ -58,6 +58,8 @@ mod elsewhere;
 mod flight;
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod linux;
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod minidump;
 #[cfg(unix)]
 mod sys;
 
@@ -66,8 +68,10 @@ pub use elsewhere::ThreadStacks;
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub use linux::ThreadStacks;
 
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub use self::minidump::{Dumper, dump_parent};
 #[cfg(unix)]
-pub use flight::{FlightFile, FlightRecorder, shared_journal, shared_memory};
+pub use flight::{FlightFile, FlightRecorder, let_go_of_code, minidump_of, shared_journal, shared_memory};
 
 /// Why a board cannot be kept for the parent to read.
 #[derive(Debug, thiserror::Error)]

@@ -24,7 +24,8 @@ static KNOWN: LazyLock<RwLock<Known>> = LazyLock::new(RwLock::default);
 #[derive(Default)]
 struct Known {
     all: HashSet<Arc<Parts>>,
-    by_number: HashMap<u32, Arc<Parts>>,
+    /// By the row that its number has on the board, so that none loses its name there to a new one while it is used.
+    by_row: HashMap<u32, Arc<Parts>>,
     last: u32,
     /// For how many more nobody looks for those that nobody uses: it was in vain the last time.
     wait: usize,
@@ -121,7 +122,8 @@ impl Activity {
 
     /// The activity that the board knows by this number, while somebody uses it.
     pub(crate) fn by_number(number: u32) -> Option<Self> {
-        KNOWN.read().by_number.get(&number).cloned().map(Self)
+        let known = KNOWN.read();
+        known.by_row.get(&row_of(number)).filter(|parts| parts.number == number).cloned().map(Self)
     }
 
     /// What the board knows it by; 0 for none.
@@ -133,8 +135,8 @@ impl Activity {
     pub(crate) fn write_all() {
         // Alone, as every writer.
         let known = KNOWN.write();
-        for (number, parts) in &known.by_number {
-            board::write_activity(*number, parts.kind, &parts.namespace, &parts.name);
+        for parts in known.by_row.values() {
+            board::write_activity(parts.number, parts.kind, &parts.namespace, &parts.name);
         }
     }
 
@@ -172,25 +174,35 @@ impl Known {
         if self.all.len() >= MAX_KNOWN && self.wait > 0 {
             self.wait -= 1;
         } else if self.all.len() >= MAX_KNOWN {
-            self.by_number.retain(|_, known| Arc::strong_count(known) > 2);
-            let Self { all, by_number, .. } = self;
-            all.retain(|known| by_number.contains_key(&known.number));
+            self.by_row.retain(|_, known| Arc::strong_count(known) > 2);
+            let Self { all, by_row, .. } = self;
+            all.retain(|known| by_row.contains_key(&row_of(known.number)));
             // Looking takes time, in which everybody waits.
             if all.len() > MAX_KNOWN - SPARINGLY {
                 self.wait = SPARINGLY;
             }
         }
-        if self.all.len() >= MAX_KNOWN || self.last == u32::MAX {
+        if self.all.len() >= MAX_KNOWN {
             return Arc::new(parts);
         }
-        self.last += 1;
-        parts.number = self.last;
+        // Fewer are known than there are rows.
+        let mut further = (self.last..u32::MAX).map(|last| last + 1);
+        let Some(number) = further.find(|number| !self.by_row.contains_key(&row_of(*number))) else {
+            return Arc::new(parts);
+        };
+        self.last = number;
+        parts.number = number;
         board::write_activity(self.last, parts.kind, &parts.namespace, &parts.name);
         let parts = Arc::new(parts);
         self.all.insert(Arc::clone(&parts));
-        self.by_number.insert(self.last, Arc::clone(&parts));
+        self.by_row.insert(row_of(number), Arc::clone(&parts));
         parts
     }
+}
+
+/// Where on the board the activity with this number has its name.
+pub(crate) fn row_of(number: u32) -> u32 {
+    number % MAX_KNOWN as u32
 }
 
 impl PartialEq for Parts {
@@ -278,13 +290,28 @@ mod tests {
         for n in 1..3 * MAX_KNOWN {
             known.add(parts(n));
         }
-        assert!(known.all.len() <= MAX_KNOWN && known.by_number.len() <= MAX_KNOWN);
+        assert!(known.all.len() <= MAX_KNOWN && known.by_row.len() <= MAX_KNOWN);
         assert!(Arc::ptr_eq(&kept, &known.add(parts(0))), "one in use stays");
         let used: Vec<_> = (0..MAX_KNOWN).map(|n| known.add(parts(n))).collect();
         assert_eq!(known.add(parts(4 * MAX_KNOWN)).number, 0, "all are in use");
         drop(used);
         let numbers = (0..=SPARINGLY).map(|n| known.add(parts(5 * MAX_KNOWN + n)).number);
         assert_ne!(numbers.last(), Some(0), "it is looked again after a while");
+    }
+
+    /// Clients make up names of fallbacks: many of them must not leave the event that everybody uses without its own.
+    #[test]
+    fn one_that_is_used_keeps_its_row() {
+        let mut known = Known::default();
+        let parts = |n: usize| Parts {
+            number: 0,
+            kind: ActivityKind::Fallback,
+            namespace: "".into(),
+            name: n.to_string().into(),
+        };
+        let used = known.add(parts(0));
+        let others = (1..3 * MAX_KNOWN).map(|n| known.add(parts(n)).number);
+        assert!(others.into_iter().all(|number| row_of(number) != row_of(used.number)));
     }
 
     #[test]

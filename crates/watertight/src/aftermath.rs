@@ -1,7 +1,7 @@
 //! What follows from deaths of the process before this run: for the client at whose work it died, and for that work.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use crate::activity::Activity;
 use crate::breaker::Tripped;
@@ -33,11 +33,8 @@ impl Inner {
         let deaths = quietly(|| store.deaths()).unwrap_or_default();
         let mut aftermath = Vec::new();
         for (at, (death, told)) in deaths.iter().enumerate() {
-            let before: Vec<_> = deaths[..at]
-                .iter()
-                .map(|(earlier, _)| earlier)
-                .filter(|one| counts_at(one, death.time))
-                .collect();
+            let before = deaths[..at].iter().map(|(earlier, _)| earlier);
+            let before: Vec<_> = before.filter(|one| are_near(one.time, death.time)).collect();
             let tripped = self.switch_off(death, &before, now);
             if !told {
                 aftermath.push(self.conclude_death(death, &before, tripped, now));
@@ -53,19 +50,18 @@ impl Inner {
         tripped: Option<(Activity, Tripped)>,
         now: Moment,
     ) -> Aftermath {
-        let culprits = death.culprits.iter();
-        let convicted = culprits.filter(|one| death.culprit().is_some() || is_suspect_again(one, before));
-        let mut held = Vec::new();
-        let mut offender = death.culprits.first().filter(|_| death.culprits.len() == 1);
-        for culprit in convicted {
+        let mut held: Vec<(Identity, Held)> = Vec::new();
+        let mut refused = None;
+        for culprit in convicted(death, before, now.time) {
             if let Some(identity) = &culprit.identity
+                && held.iter().all(|(known, _)| known != identity)
                 && let Some(quarantined) = self.refuse_culprit(identity, culprit, death, now)
             {
                 held.push((identity.clone(), quarantined));
-                offender = Some(culprit);
+                refused = refused.or(Some(culprit));
             }
         }
-        let incident = incident_of(death, offender, !held.is_empty());
+        let incident = incident_of(death, refused.or_else(|| the_only_one(death)), !held.is_empty());
         Aftermath { incident, held, tripped }
     }
 
@@ -90,7 +86,7 @@ impl Inner {
     fn switch_off(&self, death: &Death, before: &[&Death], now: Moment) -> Option<(Activity, Tripped)> {
         let (activity, culprit) = blamed(death)?;
         let again = before.iter().filter(|one| blamed(one).is_some_and(|(on, _)| on == activity)).count();
-        let passed = now.time.duration_since(death.time).unwrap_or_default();
+        let passed = between(death.time, now.time);
         let tripped = if again > 0 {
             self.breakers.trip(activity, again, passed, now.instant)
         } else if death.culprit().is_some() && passed <= self.breakers.settings().window {
@@ -105,9 +101,32 @@ impl Inner {
     }
 }
 
-/// Whether a death still speaks against anybody at that time.
-fn counts_at(death: &Death, time: SystemTime) -> bool {
-    time.duration_since(death.time).is_ok_and(|since| since <= COUNTS_FOR)
+/// The time between two times. Which is the first does not matter: calendars are set back.
+fn between(one: SystemTime, other: SystemTime) -> Duration {
+    other.duration_since(one).unwrap_or_else(|before| before.duration())
+}
+
+/// Whether what happened at one of these times still speaks against somebody at the other.
+fn are_near(one: SystemTime, other: SystemTime) -> bool {
+    between(one, other) <= COUNTS_FOR
+}
+
+/// Whom a death speaks against enough for being refused: its culprit, and who was a suspect before. Nobody, when it was long
+/// ago.
+fn convicted<'a>(
+    death: &'a Death,
+    before: &'a [&Death],
+    now: SystemTime,
+) -> impl Iterator<Item = &'a Culprit> {
+    let is_certain = death.culprit().is_some();
+    let culprits = death.culprits.iter().filter(move |_| are_near(death.time, now));
+    culprits.filter(move |one| is_certain || is_suspect_again(one, before))
+}
+
+/// The only connection that was at work.
+fn the_only_one(death: &Death) -> Option<&Culprit> {
+    let first = death.culprits.first()?;
+    death.culprits.iter().all(|culprit| culprit.id == first.id).then_some(first)
 }
 
 /// The activity that a death speaks against: the culprit's, or that of the only one who was at work.
@@ -116,11 +135,16 @@ fn blamed(death: &Death) -> Option<(&Activity, &Culprit)> {
     Some((culprit.activity.as_ref()?, culprit))
 }
 
-/// Whether one who was at work when the process was killed was so before. An address that others use as well is nobody.
+/// Whether one who was at work when the process was killed was so before. An address that others used as well, then or
+/// now, is nobody.
 fn is_suspect_again(suspect: &Culprit, before: &[&Death]) -> bool {
-    let identity = suspect.identity.as_ref();
-    let is_same = |earlier: &Culprit| earlier.identity.as_ref() == identity;
-    identity.is_some() && before.iter().any(|death| death.culprits.iter().any(is_same))
+    let one_person = |culprit: &Culprit| match culprit.identity {
+        Some(Identity::Address(_)) => culprit.others == 0,
+        Some(Identity::Named(_)) => true,
+        None => false,
+    };
+    let is_same = |earlier: &Culprit| one_person(earlier) && earlier.identity == suspect.identity;
+    one_person(suspect) && before.iter().any(|death| death.culprits.iter().any(is_same))
 }
 
 fn incident_of(death: &Death, offender: Option<&Culprit>, quarantined: bool) -> Incident {
@@ -154,11 +178,6 @@ fn unattributed_unless_suspects(death: &Death) -> Attribution {
         Attribution::Suspect => Attribution::Suspect,
         _ => Attribution::Unattributed,
     }
-}
-
-/// Since when a trip of that age has been in force; now when the clock does not reach back so far.
-pub(crate) fn ago(now: Instant, passed: Duration) -> Instant {
-    now.checked_sub(passed).unwrap_or(now)
 }
 
 #[cfg(test)]

@@ -123,7 +123,8 @@ impl Compartment {
     /// Says on the board who it is.
     fn show(&self, who: &Who) {
         if let Some(person) = &self.person {
-            person.show(self.session(), who.identity().as_ref());
+            let address = who.address().filter(|_| !who.anonymous).map(Identity::of_address);
+            person.show(self.session(), who.identity().as_ref(), address.as_ref());
         }
     }
 

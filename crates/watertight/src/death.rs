@@ -87,7 +87,7 @@ pub struct Culprit {
     pub id: String,
     /// Who it was, where known.
     pub identity: Option<Identity>,
-    /// How many other connections had the same identity.
+    /// How many other connections may have come from the same address.
     pub others: usize,
     /// What on, where known.
     pub activity: Option<Activity>,
@@ -135,8 +135,8 @@ impl Death {
     pub fn new(exit: Exit, record: Option<&Record>) -> Self {
         let Exit { time, uptime, signal, code, out_of_memory, wedged } = exit;
         let crash = record.and_then(|record| record.crash.filter(|crash| crash.is_its_own(record.process)));
-        // A signal that the parent sent marks whichever thread it hits.
-        let crash = crash.filter(|_| wedged.is_none());
+        // A signal that the parent sent marks whichever thread it hits, and who ended with an exit code did not die of any.
+        let crash = crash.filter(|_| wedged.is_none() && code.is_none());
         let manner = match (&crash, &signal) {
             _ if wedged.is_some() => Manner::Wedged,
             (Some(crash), _) if crash.is_stack_overflow() => Manner::StackOverflow,
@@ -181,15 +181,17 @@ impl Death {
 
     /// Nobody knows which thread it was, if any.
     fn suspect(&mut self, record: &Record, wedged: Option<Duration>) {
+        // Blocking work may take as long as it likes: it holds no thread that others need.
+        let threads = record.threads.iter().filter(|thread| !(wedged.is_some() && thread.blocking));
         let mut suspects: Vec<_> =
-            record.threads.iter().filter_map(|thread| at_work(record, thread)).map(|(who, _)| who).collect();
+            threads.filter_map(|thread| at_work(record, thread)).map(|(who, _)| who).collect();
         if let Some(silent) = wedged {
             suspects.retain(|suspect| suspect.held_ms >= millis(HELD.min(silent / 2)));
         }
         suspects.sort_by_key(|suspect| std::cmp::Reverse(suspect.held_ms));
-        // One connection may hold many threads. It is one suspect, by the work that has held one for the longest time.
-        let mut seen = HashSet::new();
-        suspects.retain(|suspect| seen.insert(suspect.id.clone()));
+        let mut named = HashSet::new();
+        // One who is at the same on several threads is one suspect, the longest of them.
+        suspects.retain(|suspect| named.insert((suspect.id.clone(), suspect.activity.clone())));
         suspects.truncate(MAX_SUSPECTS);
         if !suspects.is_empty() {
             self.attribution = Attribution::Suspect;
@@ -276,3 +278,6 @@ impl fmt::Display for Death {
         }
     }
 }
+
+#[cfg(all(test, not(watertight_loom)))]
+mod tests;

@@ -69,13 +69,6 @@ impl Here {
         exit.signal = Some("SIGKILL".to_owned());
         Death::new(exit, Some(&self.record()))
     }
-
-    fn death_by_wedge(self, silent: Duration) -> Death {
-        let mut exit = Exit::now(Duration::from_secs(60));
-        exit.signal = Some("SIGABRT".to_owned());
-        exit.wedged = Some(silent);
-        Death::new(exit, Some(&self.record()))
-    }
 }
 
 fn client(session: &str, name: &str) -> Lease {
@@ -120,6 +113,7 @@ fn the_board_says_who_was_at_work() {
     transports_are_named_while_they_read(here);
     blocking_work_is_on_the_board(here);
     others_at_the_same_address_are_counted(here);
+    a_thread_has_no_past_of_another(here);
     whoever_has_gone_is_a_number(here);
     the_ring_keeps_the_last(here);
     the_clock_goes_on(here);
@@ -143,13 +137,6 @@ fn a_connection_that_holds_many_threads_is_one_suspect(here: Here) {
                 death.culprits.into_iter().map(|culprit| culprit.id).filter(|id| id == "sid-of-mia").count()
             };
             assert_eq!(suspects(here.death_by_kill()), 1);
-            // Who has just begun does not hold up a server that has not answered for long.
-            assert_eq!(suspects(here.death_by_wedge(Duration::from_secs(10))), 0);
-            let deadline = Instant::now() + Duration::from_secs(5);
-            while suspects(here.death_by_wedge(Duration::from_millis(200))) == 0 {
-                assert!(Instant::now() < deadline, "nobody is suspected of a short wedge");
-                std::thread::yield_now();
-            }
         });
     });
 }
@@ -279,7 +266,17 @@ fn blocking_work_is_on_the_board(here: Here) {
 }
 
 fn others_at_the_same_address_are_counted(here: Here) {
-    let others: Vec<_> = (0..3).map(|n| client(&format!("sid-other-{n}"), "user:many")).collect();
+    // Called what they may: one that is refused by its address is refused before it has a name.
+    let others: Vec<_> =
+        (0..4).map(|n| client(&format!("sid-other-{n}"), &format!("user:other-{n}"))).collect();
+    for other in &others[..3] {
+        other.set_client("203.0.113.7".parse().expect("an address"));
+    }
+    let elsewhere = &others[3];
+    elsewhere.set_client("203.0.113.8".parse().expect("an address"));
+    let anonymous = client("sid-anonymous", "user:anonymous");
+    anonymous.set_client("203.0.113.7".parse().expect("an address"));
+    anonymous.set_anonymous();
     let scope = Scope::new(Arc::clone(&others[0]), event("fire"));
     let work = |meet: &Barrier| {
         let _entered = scope.enter();
@@ -287,6 +284,30 @@ fn others_at_the_same_address_are_counted(here: Here) {
         meet.wait();
     };
     while_at_work("worker-d", work, |number| assert_eq!(here.death_of(number).culprits[0].others, 2));
+}
+
+fn a_thread_has_no_past_of_another(here: Here) {
+    let lease = client("sid-before", "user:before");
+    let scope = Scope::new(Arc::clone(&lease), event("before"));
+    while_at_work(
+        "worker-before",
+        |meet| {
+            drop(scope.enter());
+            meet.wait();
+            meet.wait();
+        },
+        |_| assert_eq!(here.thread_named("worker-before").last.len(), 1),
+    );
+    // It takes the slot that the other has left.
+    let work = |meet: &Barrier| {
+        drop(Scope::new(Arc::clone(&lease), event("after")).enter());
+        meet.wait();
+        meet.wait();
+    };
+    while_at_work("worker-after", work, |_| {
+        let last = here.thread_named("worker-after").last;
+        assert_eq!(last.len(), 1, "{last:?}");
+    });
 }
 
 fn whoever_has_gone_is_a_number(here: Here) {

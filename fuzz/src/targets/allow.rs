@@ -2,9 +2,9 @@
 
 use watertight::AllowEntry;
 
-use super::{ADDRESSES, Target, text};
+use super::{ADDRESSES, MEMORY, Target, text};
 
-pub(super) const TARGET: Target = Target { name: "allow", check, words: ADDRESSES };
+pub(super) const TARGET: Target = Target { name: "allow", check, words: ADDRESSES, memory: MEMORY };
 
 /// Every text is an entry, and an entry that is written comes back as it was.
 fn check(bytes: &[u8]) {

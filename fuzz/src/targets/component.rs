@@ -2,7 +2,7 @@
 
 use watertight::{Component, Location};
 
-use super::{Target, text};
+use super::{MEMORY, Target, text};
 
 pub(super) const TARGET: Target = Target {
     name: "component",
@@ -33,6 +33,7 @@ pub(super) const TARGET: Target = Target {
         "C:",
         "main.rs",
     ],
+    memory: MEMORY,
 };
 
 /// A crate's name and version stand in the path, either separator means the same, and the short form has no folder.

@@ -2,9 +2,9 @@
 
 use watertight::Identity;
 
-use super::{ADDRESSES, Target, text};
+use super::{ADDRESSES, MEMORY, Target, text};
 
-pub(super) const TARGET: Target = Target { name: "identity", check, words: ADDRESSES };
+pub(super) const TARGET: Target = Target { name: "identity", check, words: ADDRESSES, memory: MEMORY };
 
 /// Every text is an identity, and one that is written comes back as it was: also the name that any text is.
 fn check(bytes: &[u8]) {

@@ -2,7 +2,7 @@
 
 use watertight::IncidentId;
 
-use super::{Target, text};
+use super::{MEMORY, Target, text};
 
 pub(super) const TARGET: Target = Target {
     name: "incident",
@@ -20,6 +20,7 @@ pub(super) const TARGET: Target = Target {
         "é",
         "\0",
     ],
+    memory: MEMORY,
 };
 
 /// What is an id is written with 26 letters and digits, and comes back as it was; what is none is named in the error.

@@ -1,9 +1,12 @@
 //! What is fuzzed, one file for each.
 
 mod allow;
+mod board;
 mod component;
 mod identity;
 mod incident;
+#[cfg(unix)]
+mod journal;
 mod proxies;
 mod query;
 mod settings;
@@ -18,14 +21,22 @@ pub struct Target {
     pub check: fn(&[u8]),
     /// What its inputs are made of.
     pub words: &'static [&'static str],
+    /// What an input may cost to allocate, all in all, in bytes; so much for each of its bytes comes on top.
+    pub memory: usize,
 }
 
+/// What most of them may cost.
+const MEMORY: usize = 64 * 1024;
+
 /// All of them.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: &[Target] = &[
     allow::TARGET,
+    board::TARGET,
     component::TARGET,
     identity::TARGET,
     incident::TARGET,
+    #[cfg(unix)]
+    journal::TARGET,
     proxies::TARGET,
     query::TARGET,
     settings::TARGET,

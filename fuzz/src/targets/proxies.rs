@@ -4,9 +4,9 @@ use std::net::IpAddr;
 
 use watertight::TrustedProxies;
 
-use super::{ADDRESSES, Target, text};
+use super::{ADDRESSES, MEMORY, Target, text};
 
-pub(super) const TARGET: Target = Target { name: "proxies", check, words: ADDRESSES };
+pub(super) const TARGET: Target = Target { name: "proxies", check, words: ADDRESSES, memory: MEMORY };
 
 /// The lines are `X-Forwarded-For` headers. A stranger is himself; behind a proxy it is the peer or an address that stands
 /// there; and what is written left of a client's own address changes nothing.

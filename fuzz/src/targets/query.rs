@@ -3,7 +3,7 @@
 use http::{Method, Request};
 use watertight_socketioxide::fuzzing::{EngineRequest, engine_request};
 
-use super::{Target, text};
+use super::{MEMORY, Target, text};
 
 pub(super) const TARGET: Target = Target {
     name: "query",
@@ -30,6 +30,7 @@ pub(super) const TARGET: Target = Target {
         "//",
         "POST ",
     ],
+    memory: MEMORY,
 };
 
 /// Reads what stands in the query and nothing else: a request written from what was read is read the same.

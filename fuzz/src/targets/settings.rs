@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use game_admin_backend::settings::{Allowed, EventDeadline, FailEvent, Network, read_duration};
 
-use super::{Target, text};
+use super::{MEMORY, Target, text};
 
 pub(super) const TARGET: Target = Target {
     name: "settings",
@@ -32,6 +32,7 @@ pub(super) const TARGET: Target = Target {
         "\t",
         "é",
     ],
+    memory: MEMORY,
 };
 
 /// What is taken comes back as it was when it is written and read again, and no time that is something is read as none.

@@ -3,7 +3,7 @@
 use watertight::IncidentId;
 use watertight_axum::fuzzing::times_told;
 
-use super::Target;
+use super::{MEMORY, Target};
 
 const ID: &str = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
 
@@ -21,6 +21,7 @@ pub(super) const TARGET: Target = Target {
         "\0",
         "\u{1}",
     ],
+    memory: MEMORY,
 };
 
 /// However the bytes are split into pieces, the id is found as often as it stands in them; and counts once it is flushed.

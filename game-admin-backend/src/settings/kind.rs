@@ -26,6 +26,8 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// An IP address with a port.
     Address,
+    /// A directory, or none.
+    Directory,
     /// Directives of a log filter.
     Filter,
     /// A list of [`FailEvent`]s.
@@ -120,6 +122,13 @@ impl Kind {
                 }
             }
             Self::Address => read_address(text.ok_or(Refusal::WrongType)?),
+            Self::Directory => match text {
+                // A value of `None` is the default: there is none.
+                None if value.to_empty().is_some() => Ok(value.clone()),
+                None => Err(Refusal::WrongType),
+                Some(path) if path.trim().is_empty() => Err(Refusal::Malformed("it is empty".to_owned())),
+                Some(path) => Ok(path.into()),
+            },
             Self::Filter => read_filter(text.ok_or(Refusal::WrongType)?),
             Self::Events { max_entries } => read_list::<FailEvent>(value, from_text, max_entries),
             Self::Deadlines { max_entries } => read_list::<EventDeadline>(value, from_text, max_entries),
@@ -150,6 +159,7 @@ impl fmt::Display for Kind {
             Self::Integer { min, max, unit } => write!(formatter, "{min} to {max} {unit}"),
             Self::Choice(names) => formatter.write_str(&names.join(" or ")),
             Self::Address => formatter.write_str("an address as IP:PORT, such as 127.0.0.1:3002 or [::1]:3002"),
+            Self::Directory => formatter.write_str("a directory, which is made when it is missing"),
             Self::Filter => formatter.write_str(
                 "off, error, warn, info, debug or trace, alone or per target as in warn,game_admin_backend=debug",
             ),

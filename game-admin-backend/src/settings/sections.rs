@@ -2,6 +2,7 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -189,6 +190,8 @@ section! {
         ready_timeout_ms: u64 = 30 * SECOND_MS, Kind::milliseconds(100, 60 * MINUTE_MS);
         /// Time without an answer of the server's threads after which it is aborted and started again.
         wedge_limit_ms: u64 = 10 * SECOND_MS, Kind::milliseconds(500, 60 * MINUTE_MS);
+        /// Where a minidump of each crash is written, for a debugger; without it none is. The latest 16 are kept. Linux only.
+        minidumps: Option<PathBuf> = None, Kind::Directory;
         /// How many connections are accepted each second after a death; 0 is any number.
         accepts_per_second: u32 = 2_000, Kind::count(0, 1_000_000);
         /// How long after a death they are accepted at that pace.

@@ -8,5 +8,6 @@ mod guarded_io;
 mod layer;
 mod server;
 mod shutdown;
+mod takeover;
 mod tls;
 mod websocket;

@@ -5,16 +5,20 @@ use std::sync::atomic::AtomicU64;
 use crash_handler::{CrashContext, CrashEventResult, CrashHandler, make_crash_event};
 use watertight::flight::{Crash, mark};
 
-use crate::NotRecorded;
+use crate::{Dumper, NotRecorded};
 
 /// Marks the thread that gets such a signal in `words`, from now on and for the rest of the process's life. The process
 /// dies of the signal as it would have.
-pub(crate) fn mark_crashes(words: &'static [AtomicU64]) -> Result<(), NotRecorded> {
+pub(crate) fn mark_crashes(words: &'static [AtomicU64], dumper: Option<Dumper>) -> Result<(), NotRecorded> {
     // SAFETY: the closure runs in a signal's handler, at any point of any code. It only reads the context that it is given,
-    // and stores into memory that stays for ever: no lock, no allocation, no panic.
+    // stores into memory that stays for ever, and makes three system calls that a handler may make: no lock, no allocation,
+    // no panic.
     let event = unsafe {
         make_crash_event(move |context: &CrashContext| {
             mark(words, &crash_of(context));
+            if let Some(dumper) = &dumper {
+                dumper.request(context);
+            }
             // The default handler next, and not that of Rust's runtime, which takes its time to say what our parent says.
             CrashEventResult::Handled(true)
         })

@@ -2,20 +2,26 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use watertight::flight::Record;
-use watertight::{Death, Exit, Journal};
-use watertight_recorder::{FlightFile, FlightRecorder, NotRecorded, shared_journal, shared_memory};
+use watertight::{Death, Exit, IncidentId, Journal};
+use watertight_recorder::{
+    FlightFile, FlightRecorder, NotRecorded, minidump_of, shared_journal, shared_memory,
+};
 
 use super::Supervised;
 use crate::{BlackBox, Descriptors, Ending, Told, WorkerDeath};
 
 const BOARD: &str = "watertight-board";
 const JOURNAL: &str = "watertight-journal";
+
+/// How many minidumps are kept.
+const MINIDUMPS: usize = 16;
 
 /// A [`BlackBox`] that knows at whose work a worker died.
 ///
@@ -26,6 +32,7 @@ const JOURNAL: &str = "watertight-journal";
 pub struct Recording {
     journal: File,
     boards: HashMap<u64, Board>,
+    minidumps: Option<PathBuf>,
     tell: Box<dyn FnMut(&Death)>,
 }
 
@@ -50,7 +57,15 @@ impl Recording {
     /// With this journal, which is open for reading and appending: one on a disk outlives the parent as well.
     #[must_use]
     pub fn in_journal(journal: File) -> Self {
-        Self { journal, boards: HashMap::new(), tell: Box::new(log) }
+        Self { journal, boards: HashMap::new(), minidumps: None, tell: Box::new(log) }
+    }
+
+    /// Where workers have their [minidumps](watertight_recorder::Dumper) written. Each gets the name of its death's incident;
+    /// the latest 16 are kept. Default: nowhere.
+    #[must_use]
+    pub fn minidumps(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.minidumps = Some(directory.into());
+        self
     }
 
     /// Who is told of a death when it has been read, in place of the log.
@@ -73,11 +88,49 @@ impl Recording {
             // What it was aborted for, not what it did when that signal came.
             board.wedged.and_then(|(_, record)| record).or_else(read)
         });
-        let death = Death::new(exit_of(worker, silent), record.as_ref());
+        let mut death = Death::new(exit_of(worker, silent), record.as_ref());
+        if let Some(directory) = &self.minidumps {
+            death.minidump = keep_minidump(directory, worker.pid, &death);
+        }
         if let Err(error) = Journal::append_death(&self.journal, &death) {
             tracing::error!(%error, incident = %death.id, "the next worker will not know of this death");
         }
         (self.tell)(&death);
+    }
+}
+
+/// Gives the minidump of a worker, if there is one, its place.
+fn keep_minidump(directory: &Path, worker: u32, death: &Death) -> Option<String> {
+    let (written, kept) = (minidump_of(directory, worker), directory.join(format!("{}.dmp", death.id)));
+    match fs::rename(&written, &kept) {
+        Ok(()) => {
+            forget_oldest(directory);
+            Some(kept.display().to_string())
+        }
+        Err(error) => {
+            // Of a death that nobody could catch there is none.
+            if error.kind() != io::ErrorKind::NotFound {
+                tracing::warn!(%error, "a minidump cannot be kept: {}", written.display());
+            }
+            None
+        }
+    }
+}
+
+/// Removes all but the latest minidumps: their names sort by time.
+fn forget_oldest(directory: &Path) {
+    let Ok(entries) = fs::read_dir(directory) else { return };
+    let is_ours = |path: &PathBuf| {
+        let name = path.file_stem().and_then(|name| name.to_str());
+        path.extension().is_some_and(|kind| kind == "dmp")
+            && name.is_some_and(|name| name.parse::<IncidentId>().is_ok())
+    };
+    let mut dumps: Vec<_> = entries.flatten().map(|entry| entry.path()).filter(is_ours).collect();
+    dumps.sort();
+    for old in &dumps[..dumps.len().saturating_sub(MINIDUMPS)] {
+        if let Err(error) = fs::remove_file(old) {
+            tracing::warn!(%error, "an old minidump cannot be removed: {}", old.display());
+        }
     }
 }
 
@@ -144,19 +197,16 @@ impl std::fmt::Debug for Recording {
 }
 
 impl Supervised {
-    /// The memory for this worker's board, for [`Builder::recorder`](watertight::Builder::recorder), with the marks of
-    /// dying threads where the platform has them. `None` when the parent keeps no [`Recording`], and the second time.
+    /// The memory for this worker's board, for [`Builder::recorder`](watertight::Builder::recorder).
+    /// [`mark_crashes`](FlightRecorder::mark_crashes) adds the marks of dying threads. `None` when the parent keeps no
+    /// [`Recording`], and the second time.
     ///
     /// # Errors
     ///
     /// When the memory cannot be used, as that of a parent of another build.
     pub fn flight_recorder(&mut self) -> Result<Option<FlightRecorder>, NotRecorded> {
         let Some(board) = self.descriptor(BOARD) else { return Ok(None) };
-        let recorder = FlightRecorder::map(&File::from(board))?;
-        if let Err(error) = recorder.mark_crashes() {
-            tracing::warn!("whoever is at work when this process dies is only a suspect: {error}");
-        }
-        Ok(Some(recorder))
+        FlightRecorder::map(&File::from(board)).map(Some)
     }
 
     /// What earlier workers have left, for [`Builder::store`](watertight::Builder::store). `None` when the parent keeps no

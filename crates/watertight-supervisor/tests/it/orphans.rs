@@ -28,10 +28,13 @@ fn a_worker_that_was_never_told_what_to_do_then_ends_at_once() {
     for plan in ["careless", "hang"] {
         let mut trial = setup("", plan).start();
         let address = trial.listening();
-        let started = trial.wait_for("Started");
-        let pid = started.split("pid: ").nth(1).and_then(|rest| rest.split(',').next()?.parse().ok());
-        let pid: u32 = pid.expect("a process id");
-        trial.wait_for_any(&["Ready", "hanging"]);
+        trial.address = address;
+        // The worker may speak before the parent has told that it was started.
+        let ready = trial.wait_for_any(&["Ready", "hanging"]);
+        let pid: u32 = match ready.strip_prefix("hanging ") {
+            Some(pid) => pid.parse().expect("a process id"),
+            None => trial.worker().0,
+        };
         trial.signal(Signal::KILL);
         poll_until("the worker ends", || !runs(pid));
         wait_for_free_port(address);

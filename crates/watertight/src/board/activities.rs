@@ -1,12 +1,12 @@
 //! What activities are called, for whoever reads the board when their process is dead.
 
-use super::layout::{ACTIVITIES, ACTIVITY_WORDS, activity};
+use super::layout::{ACTIVITY_WORDS, activity};
 use super::{Board, text};
 use crate::activity::ActivityKind;
 use crate::sync::{AtomicU64, Ordering, fence};
 
-/// Writes down what the number stands for. An earlier activity with the same row loses its name. For one caller at a
-/// time.
+/// Writes down what the number stands for. An earlier activity with the same row, which nobody uses any more, loses its
+/// name. For one caller at a time.
 pub(crate) fn write(number: u32, kind: ActivityKind, namespace: &str, name: &str) {
     if number == 0 {
         return;
@@ -17,7 +17,7 @@ pub(crate) fn write(number: u32, kind: ActivityKind, namespace: &str, name: &str
 }
 
 fn row_of(rows: &'static [AtomicU64], number: u32) -> &'static [AtomicU64] {
-    let at = number as usize % ACTIVITIES * ACTIVITY_WORDS;
+    let at = crate::activity::row_of(number) as usize * ACTIVITY_WORDS;
     &rows[at..at + ACTIVITY_WORDS]
 }
 

@@ -47,6 +47,8 @@ pub(crate) mod header {
     pub(crate) const ANSWERS: usize = 10;
     /// Slots from here on have never been used.
     pub(crate) const USED: usize = 11;
+    /// How many connections there are that found no row.
+    pub(crate) const NAMELESS: usize = 12;
     /// How the process died: see [`CrashState`](crate::flight::Crash).
     pub(crate) const CRASH: usize = 16;
     pub(crate) const CRASH_THREAD: usize = 17;
@@ -111,19 +113,21 @@ pub(crate) mod activity {
     pub(crate) const NAMESPACE_BYTES: usize = 48;
 }
 
-/// Words of a connection. Its row is one of the first [`TRIES`](person::TRIES) from its key modulo their count.
+/// Words of a connection. Its row is any.
 pub(crate) mod person {
     /// The compartment's key; 0 for nobody.
     pub(crate) const KEY: usize = 0;
     /// Odd while the rest is being written.
     pub(crate) const VERSION: usize = 1;
-    /// The hash of the identity; 0 without one.
-    pub(crate) const IDENTITY_HASH: usize = 2;
-    /// From the lowest byte on: the bytes of the session, the bytes of the identity, whether the session was cut.
+    /// The hash of the address that it comes from, as an identity; 0 where that says nothing.
+    pub(crate) const ADDRESS_HASH: usize = 2;
+    /// From the lowest byte on: the bytes of the session, the bytes of the identity, whether the session was cut, nothing,
+    /// and four bytes of the identity's hash.
     pub(crate) const FORM: usize = 3;
     pub(crate) const SESSION: usize = 4;
     pub(crate) const SESSION_WORDS: usize = 3;
     pub(crate) const IDENTITY: usize = 7;
     pub(crate) const IDENTITY_WORDS: usize = super::PERSON_WORDS - IDENTITY;
-    pub(crate) const TRIES: usize = 8;
+    /// How many rows a connection tries. With nine of ten taken, one connection in thirty finds none.
+    pub(crate) const TRIES: u64 = 32;
 }

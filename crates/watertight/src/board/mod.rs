@@ -26,6 +26,9 @@ pub(crate) use self::slot::{Entry, Look, Slot};
 use crate::recorder::Recorder;
 use crate::sync::{AtomicU64, Ordering};
 
+/// Of a cache line, with the one that the processor may fetch together with it.
+const LINE_WORDS: usize = 16;
+
 static BOARD: OnceLock<Board> = OnceLock::new();
 
 pub(crate) struct Board {
@@ -42,8 +45,12 @@ pub(crate) struct Board {
 impl Board {
     /// One in memory of this process.
     fn new() -> Self {
-        let words: Vec<_> = (0..HEADER_WORDS + SLOTS * SLOT_WORDS).map(|_| AtomicU64::new(0)).collect();
-        Self::at(words.leak(), None)
+        const WORDS: usize = HEADER_WORDS + SLOTS * SLOT_WORDS;
+        let words: Vec<_> = (0..WORDS + LINE_WORDS).map(|_| AtomicU64::new(0)).collect();
+        let words = words.leak();
+        // Else the end of each slot would be in one cache line with what its neighbour writes at every poll.
+        let begin = words.as_ptr().align_offset(8 * LINE_WORDS).min(LINE_WORDS);
+        Self::at(&words[begin..begin + WORDS], None)
     }
 
     /// One in `words`, which are of zeros.
@@ -144,10 +151,9 @@ impl Board {
         Some(board.activities).filter(|rows| !rows.is_empty())
     }
 
-    /// The rows of connections, when there are any.
-    fn people() -> Option<&'static [AtomicU64]> {
-        let board = BOARD.get()?;
-        Some(board.people).filter(|rows| !rows.is_empty())
+    /// The one of this process, when it has rows of connections.
+    fn recorded() -> Option<&'static Self> {
+        BOARD.get().filter(|board| !board.people.is_empty())
     }
 }
 
@@ -177,6 +183,15 @@ mod tests {
         assert_eq!(slot.read(), None);
         slot.write(outer, 1, true);
         assert_ne!(slot.read().expect("an entry").turn, first.turn, "the same again is another turn");
+    }
+
+    /// Else what is left of it would be taken for rows of names.
+    #[test]
+    fn one_that_dies_with_the_process_is_slots_only() {
+        let board = Board::new();
+        assert_eq!(board.slots.len(), SLOTS);
+        assert!(board.activities.is_empty() && board.people.is_empty());
+        assert!(board.header.as_ptr().addr().is_multiple_of(8 * LINE_WORDS), "slots share no cache line");
     }
 
     #[test]

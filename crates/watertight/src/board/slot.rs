@@ -181,6 +181,11 @@ impl Slot {
         self.enrol(0);
         self.reads(0);
         self.set(slot::FLAGS, 0);
+        // What it worked on is not what the next thread here has worked on.
+        self.set(slot::RING_HEAD, 0);
+        for word in &self.words[slot::RING..] {
+            word.store(0, Ordering::Relaxed);
+        }
         self.words[slot::OWNER].store(0, Ordering::Release);
     }
 }

@@ -21,7 +21,6 @@ pub use settings::BreakerSettings;
 use track::{Entrance, Track};
 
 use crate::activity::{Activity, ActivityKind};
-use crate::aftermath::ago;
 use crate::identity::Identity;
 use crate::ledger::Ledger;
 
@@ -175,7 +174,8 @@ impl Breakers {
     }
 
     /// Switches `activity` off because the process died in it `again` times after the first, the last time so long ago. Each
-    /// time doubles how long it is off. Answers `None` when it has no breaker, or breakers are off.
+    /// time doubles how long it is off, from the death on. Answers `None` when it has no breaker, breakers are off, or that
+    /// was so long ago that it would be forgotten by now.
     #[must_use]
     pub(crate) fn trip(
         &self,
@@ -190,12 +190,15 @@ impl Breakers {
         }
         let doublings = u32::try_from(again.saturating_sub(1)).unwrap_or(u32::MAX).min(30);
         let length = settings.open_for.saturating_mul(1 << doublings).min(settings.cap);
+        if passed.saturating_sub(length) > settings.cap {
+            return None;
+        }
         self.0.locked(|State { ledger, .. }| {
             ledger.update(
                 activity,
                 || Track::new(now),
                 |track| {
-                    track.open_since(ago(now, passed), length, now);
+                    track.open_for_rest(length, length.saturating_sub(passed), now);
                     (track.rank(), ())
                 },
             );

@@ -119,17 +119,14 @@ impl Track {
         Some(length)
     }
 
-    /// Off for so long from then on; from now on open to one try at a time when that has passed already.
-    pub(crate) fn open_since(&mut self, since: Instant, length: Duration, now: Instant) {
-        self.open(length, since);
-        if let Phase::Open { until, .. } = &mut self.phase {
-            *until = (*until).max(now);
-        }
+    fn open(&mut self, length: Duration, now: Instant) {
+        self.open_for_rest(length, length, now);
     }
 
-    fn open(&mut self, length: Duration, now: Instant) {
+    /// Off for what is left of that time.
+    pub(crate) fn open_for_rest(&mut self, length: Duration, rest: Duration, now: Instant) {
         self.crashed = Vec::new();
-        let until = now.checked_add(length).unwrap_or(now);
+        let until = now.checked_add(rest).unwrap_or(now);
         self.phase = Phase::Open { until, length, probe: None };
     }
 

@@ -30,7 +30,7 @@ pub struct Crash {
     pub address: u64,
     /// The thread's stack pointer.
     pub stack: u64,
-    /// The process that sent it; 0 when none did.
+    /// The process that sent it; 0 when none did, or one that this one cannot see, from outside its container.
     pub sender: u32,
 }
 
@@ -78,7 +78,7 @@ impl Crash {
     /// elsewhere hits any thread, which has done nothing.
     #[must_use]
     pub fn is_its_own(&self, own: u32) -> bool {
-        self.code > 0 || self.sender == 0 || self.sender == own
+        self.code > 0 || (self.sender == own && own != 0)
     }
 
     /// Whether the thread had no stack left.

@@ -8,6 +8,8 @@
 //! The layout has a version and says its own sizes, so that a parent reads the board of a worker of another build.
 
 mod crash;
+mod names;
+mod raw;
 mod read;
 
 use serde::Serialize;
@@ -35,7 +37,7 @@ pub struct Record {
     pub answers: u64,
     /// How it died, if a signal's handler could still say so.
     pub crash: Option<Crash>,
-    /// Its threads that have worked for connections.
+    /// Its threads that have worked for connections, at most 1,024.
     pub threads: Vec<Thread>,
 }
 
@@ -55,7 +57,8 @@ pub struct Thread {
     pub now: Now,
     /// The connection whose bytes it has read and not made sense of yet, outside of any scope.
     pub reading: Option<Person>,
-    /// The scopes that it was in last, the latest first.
+    /// The scopes that it was in last, the latest first: at most 16, and of all threads together 2,048 and those of the one
+    /// that died.
     pub last: Vec<Line>,
 }
 
@@ -102,7 +105,8 @@ pub struct Person {
     pub session: Option<String>,
     /// Who it was, where known.
     pub identity: Option<Identity>,
-    /// How many other connections had the same identity.
+    /// How many other connections came from the same address, as far as that says anything. Those count as well of whom
+    /// nothing is known, because there was no room for their names.
     pub others: usize,
 }
 

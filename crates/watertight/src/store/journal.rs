@@ -1,7 +1,10 @@
 //! A store in one file, which outlives the process: each line is one thing that happened.
 
+mod lines;
+
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+
+use std::io::{self, Write};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -23,7 +26,9 @@ const MAX_SIZE: u64 = 16 * 1024 * 1024;
 /// Keeps quarantines and the deaths of the process in a file: one on a disk, or one in memory that a parent process
 /// holds while the server is started again. Incidents are kept in memory only.
 ///
-/// Lines that make no sense are left out and counted: a process may die in the middle of one.
+/// Lines that make no sense are left out and counted: a process may die in the middle of one. From 16 MiB on the file is
+/// written anew with what it still says. A process that is killed in that moment, or one that writes then, loses what it has
+/// not written.
 #[derive(Debug, Clone)]
 pub struct Journal(Arc<Shared>);
 
@@ -32,7 +37,24 @@ struct Shared {
     known: MemoryStore,
     deaths: Mutex<Vec<(Death, bool)>>,
     damaged: u64,
-    file: Mutex<File>,
+    file: Mutex<Written>,
+}
+
+/// The file, and how large it may become before it is written anew.
+#[derive(Debug)]
+struct Written {
+    file: File,
+    limit: u64,
+    least_limit: u64,
+}
+
+/// What a file says.
+#[derive(Default)]
+struct Contents {
+    known: MemoryStore,
+    /// Oldest first, each with whether it has been told.
+    deaths: Vec<(Death, bool)>,
+    damaged: u64,
 }
 
 /// One line.
@@ -52,18 +74,13 @@ impl Journal {
     ///
     /// When it cannot be read.
     pub fn open(file: File) -> io::Result<Self> {
-        let (known, mut deaths, mut damaged) = (MemoryStore::default(), Vec::new(), 0);
-        for line in lines(&file)? {
-            match line? {
-                Some(Line::Quarantined(entry)) => known.quarantined(&entry),
-                Some(Line::Lifted(identity)) => known.lifted(&identity),
-                Some(Line::Death(death)) => deaths.push((*death, false)),
-                Some(Line::Told(id)) => tell(&mut deaths, id),
-                None => damaged += 1,
-            }
-        }
-        deaths.drain(..deaths.len().saturating_sub(MAX_DEATHS));
-        Ok(Self(Arc::new(Shared { known, deaths: Mutex::new(deaths), damaged, file: Mutex::new(file) })))
+        Self::with_limit(file, MAX_SIZE)
+    }
+
+    fn with_limit(file: File, limit: u64) -> io::Result<Self> {
+        let Contents { known, deaths, damaged } = Contents::of(&file)?;
+        let file = Mutex::new(Written { file, limit, least_limit: limit });
+        Ok(Self(Arc::new(Shared { known, deaths: Mutex::new(deaths), damaged, file })))
     }
 
     /// Adds a death to the journal in `file`, which must be open for appending, without reading it.
@@ -83,31 +100,71 @@ impl Journal {
 
     /// Writes a line; one that cannot be written is logged and lost with the process.
     fn write(&self, line: &Line) {
-        let mut file = self.0.file.lock();
-        let written = append(&file, line).and_then(|()| self.keep_small(&mut file));
-        if let Err(error) = written {
+        let mut written = self.0.file.lock();
+        if let Err(error) = append(&written.file, line).and_then(|()| written.keep_small()) {
             tracing::error!(target: "watertight", %error, "a restart will not know this: the journal cannot be written");
         }
     }
+}
 
-    /// Writes the file anew when it has become large.
-    fn keep_small(&self, file: &mut File) -> io::Result<()> {
-        if file.metadata()?.len() < MAX_SIZE {
+impl Written {
+    /// Writes the file anew when it has become large. What is still known is what the file says, not this process: others
+    /// write into it as well.
+    fn keep_small(&mut self) -> io::Result<()> {
+        let Self { file, limit, least_limit } = self;
+        if file.metadata()?.len() < *limit {
             return Ok(());
         }
-        let deaths = self.0.deaths.lock().clone();
-        let lines = deaths.into_iter().flat_map(|(death, told)| {
-            let id = death.id;
-            [Some(Line::Death(Box::new(death))), told.then_some(Line::Told(id))].into_iter().flatten()
-        });
-        let lines = lines.chain(self.0.known.quarantine().into_iter().map(Line::Quarantined));
-        let mut text = Vec::new();
-        for line in lines {
-            put(&mut text, &line)?;
-        }
+        let text = Contents::of(file)?.to_text()?;
         file.set_len(0)?;
-        file.seek(SeekFrom::Start(0))?;
-        file.write_all(&text)
+        file.write_all(&text)?;
+        // When that much is known, not at every line.
+        *limit = (*least_limit).max(2 * text.len() as u64);
+        Ok(())
+    }
+}
+
+impl Contents {
+    fn of(file: &File) -> io::Result<Self> {
+        let mut contents = Self::default();
+        for line in lines::of(file, MAX_LINE) {
+            match serde_json::from_slice(&line?) {
+                Ok(line) => contents.add(line),
+                Err(_) => contents.damaged += 1,
+            }
+        }
+        Ok(contents)
+    }
+
+    fn add(&mut self, line: Line) {
+        let Self { known, deaths, damaged: _ } = self;
+        match line {
+            Line::Quarantined(entry) => known.quarantined(&entry),
+            Line::Lifted(identity) => known.lifted(&identity),
+            // Written twice, it is still one.
+            Line::Death(death) if deaths.iter().any(|(known, _)| known.id == death.id) => {}
+            Line::Death(death) => {
+                if deaths.len() >= MAX_DEATHS {
+                    deaths.remove(0);
+                }
+                deaths.push((*death, false));
+            }
+            Line::Told(id) => tell(deaths, id),
+        }
+    }
+
+    fn to_text(&self) -> io::Result<Vec<u8>> {
+        let mut text = Vec::new();
+        for (death, told) in &self.deaths {
+            put(&mut text, &Line::Death(Box::new(death.clone())))?;
+            if *told {
+                put(&mut text, &Line::Told(death.id))?;
+            }
+        }
+        for entry in self.known.quarantine() {
+            put(&mut text, &Line::Quarantined(entry))?;
+        }
+        Ok(text)
     }
 }
 
@@ -120,37 +177,15 @@ fn tell(deaths: &mut [(Death, bool)], id: IncidentId) {
 fn put(text: &mut Vec<u8>, line: &Line) -> io::Result<()> {
     // In front: what another process wrote before it died may have no end.
     text.push(b'\n');
-    serde_json::to_writer(&mut *text, line).map_err(io::Error::from)
+    serde_json::to_writer(&mut *text, line)?;
+    text.push(b'\n');
+    Ok(())
 }
 
 fn append(mut file: &File, line: &Line) -> io::Result<()> {
     let mut text = Vec::new();
     put(&mut text, line)?;
-    text.push(b'\n');
     file.write_all(&text)
-}
-
-/// The lines of the file; `None` for each that makes no sense.
-fn lines(mut file: &File) -> io::Result<impl Iterator<Item = io::Result<Option<Line>>>> {
-    file.seek(SeekFrom::Start(0))?;
-    let mut reader = BufReader::new(file);
-    let mut skipping = false;
-    Ok(std::iter::from_fn(move || {
-        loop {
-            let mut line = Vec::new();
-            match reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line) {
-                Ok(0) => return None,
-                Ok(_) => {}
-                Err(error) => return Some(Err(error)),
-            }
-            let ends = line.ends_with(b"\n");
-            let is_rest = std::mem::replace(&mut skipping, !ends && line.len() as u64 == MAX_LINE);
-            if is_rest || line.trim_ascii().is_empty() {
-                continue;
-            }
-            return Some(Ok(serde_json::from_slice(&line).ok()));
-        }
-    }))
 }
 
 impl Store for Journal {
@@ -185,3 +220,6 @@ impl Store for Journal {
         self.write(&Line::Told(id));
     }
 }
+
+#[cfg(all(test, not(watertight_loom)))]
+mod tests;
