@@ -36,11 +36,20 @@ class Member {
     });
   }
 
+  /** Where it is on its way, for people. */
+  state(since) {
+    const { socket, lostAt } = this;
+    const { engine, _readyState: manager } = socket.io;
+    const lost = lostAt > since ? 'lost' : 'never lost';
+    return `${lost}, ${engine?.transport?.name} ${engine?.readyState}, ${manager}${socket.active ? '' : ', gave up'}`;
+  }
+
   isBack(since) {
     return this.socket.connected && this.backAt > since && this.backAt > this.lostAt;
   }
 }
 
+/** Those who did nothing. */
 class Crowd {
   /** Connects `count` clients, each to the next of `transports`, all from one address. */
   static async start(url, { count = COUNT, transports = BOTH } = {}) {
@@ -95,7 +104,8 @@ class Crowd {
     await until(ms, `all ${this.members.length} to be back`, () => {
       const away = this.members.filter((member) => !member.isBack(since));
       if (away.length === 0) return true;
-      throw new Error(`${away.length} are not; they heard ${JSON.stringify(this.causes())}`);
+      const states = tally(away.map((member) => member.state(since)));
+      throw new Error(`${away.length} are not: ${JSON.stringify(states)}; they heard ${JSON.stringify(this.causes())}`);
     });
     const first = Math.min(...this.members.map(({ lostAt }) => lostAt).filter((lostAt) => lostAt > since));
     return this.members.map(({ backAt }) => backAt - first).sort((one, other) => one - other);
@@ -103,9 +113,7 @@ class Crowd {
 
   /** How many connects failed, by the reason. */
   causes() {
-    const counts = {};
-    for (const each of this.members.flatMap(({ causes }) => causes)) counts[each] = (counts[each] ?? 0) + 1;
-    return counts;
+    return tally(this.members.flatMap(({ causes }) => causes));
   }
 
   /** Records what comes as `event` from now on; answers who asks what that was. */
@@ -141,6 +149,13 @@ class Crowd {
     this.quiet();
     close(...this.members.map(({ socket }) => socket));
   }
+}
+
+/** How often each word occurs. */
+function tally(words) {
+  const counts = {};
+  for (const word of words) counts[word] = (counts[word] ?? 0) + 1;
+  return counts;
 }
 
 /** Why a connect failed: the system's word for it, or the server's. */
