@@ -23,7 +23,7 @@ set.test('what a server needs once, it may keep', async () => {
   await Promise.all(Object.values(MISBEHAVIOUR).map((way) => way(set.url)));
   await crowd(FLOOD);
   empty = await set.observer.baseline();
-  empty.kib = resident(set.server.child.pid);
+  empty.kib = resident(set.server.worker());
 });
 
 /** After each: nothing panicked and nothing stayed, not even in memory. */
@@ -36,7 +36,7 @@ function survives(name, body) {
     assert.deepEqual(panics, []);
     if (empty.kib === undefined) return;
     await until(10_000, 'the memory to be given back', () => {
-      const more = resident(set.server.child.pid) - empty.kib;
+      const more = resident(set.server.worker()) - empty.kib;
       if (more < LEFT_KIB) return true;
       throw new Error(`${(more / MIB).toFixed(1)} MiB more than before`);
     });

@@ -163,7 +163,7 @@ describe('a client that does not read', () => {
 
     /** Floods a client that takes nothing from now on, until it is cut. */
     async function floods(transport, send, baseline) {
-      const { pid } = set.server.child;
+      const pid = set.server.worker();
       const before = resident(pid);
       const from = set.server.mark();
       const started = performance.now();

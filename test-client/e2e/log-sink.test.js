@@ -8,14 +8,14 @@ const { test } = require('node:test');
 const { close, closeAll, connect, echoes } = require('../lib/client');
 const { until } = require('../lib/deadline');
 const { Offender } = require('../lib/offender');
-const { binary, discipline } = require('../lib/server');
+const { alone, binary, discipline, environment } = require('../lib/server');
 
 // Fills a pipe several times over.
 const PANICS = 300;
 
 async function start() {
-  const flags = ['--port', '0', '--lab', ...discipline({}), '--set', 'logging.storm_limit_per_second=100000'];
-  const child = spawn(binary(), flags, { stdio: ['ignore', 'pipe', 'pipe'] });
+  const flags = ['--port', '0', '--lab', ...discipline({}), ...alone(), '--set', 'logging.storm_limit_per_second=100000'];
+  const child = spawn(binary(), flags, { env: environment(), stdio: ['ignore', 'pipe', 'pipe'] });
   let out = '';
   child.stdout.on('data', (data) => (out += data));
   const url = await until(10_000, 'the server to say where it listens', () => /http:\S+/.exec(out)?.[0]);

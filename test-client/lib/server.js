@@ -1,5 +1,5 @@
 'use strict';
-// The real server, as a child process on a free port.
+// The real server on a free port, as a child process: a small parent that holds the address, and its worker, which serves.
 
 const assert = require('node:assert/strict');
 const { spawn } = require('node:child_process');
@@ -10,14 +10,18 @@ const path = require('node:path');
 const { createInterface } = require('node:readline');
 const { until, within } = require('./deadline');
 const { Log } = require('./logs');
+const { VISIBLE, children, lives } = require('./processes');
 
 const ROOT = path.join(__dirname, '..', '..');
 const START_MS = 20_000;
 // The server's own bound for a drain is shorter.
 const STOP_MS = 15_000;
 
+/** Whether servers run as a parent and its worker, unless a test says otherwise. */
+const SUPERVISED = process.platform !== 'win32' && process.env.WATERTIGHT_SUITE_SUPERVISE !== 'off';
+
 const running = new Set();
-// A test file that ends early must not leave servers behind.
+// A test file that ends early must not leave servers behind. Workers whose parent is gone end by themselves.
 process.on('exit', () => running.forEach((child) => child.kill('SIGKILL')));
 
 /** The server to test: WATERTIGHT_SERVER, else the release build, else the debug build. */
@@ -33,11 +37,12 @@ function binary() {
 
 /** A running server. Emits `line` for every line that it prints. */
 class Server extends EventEmitter {
-  constructor(child, log) {
+  constructor(child, log, supervised) {
     super();
     this.setMaxListeners(0);
     this.child = child;
     this.log = log;
+    this.supervised = supervised;
     this.lines = [];
     this.exited = new Promise((resolve) => {
       child.once('exit', (code, signal) => {
@@ -65,10 +70,24 @@ class Server extends EventEmitter {
     return this.child.exitCode === null && this.child.signalCode === null;
   }
 
-  /** How many file descriptors the server holds; undefined where the system does not tell. */
+  /**
+   * The processes that serve or are about to, the oldest first: two while one takes over from the other, none between a
+   * death and the next start. Where the system does not tell there are none, either.
+   */
+  workers() {
+    if (this.supervised) return children(this.child.pid);
+    return this.alive ? [this.child.pid] : [];
+  }
+
+  /** The process that serves; after a death it is another. Undefined where there is none. */
+  worker() {
+    return this.workers().at(-1);
+  }
+
+  /** How many file descriptors the process that serves holds; undefined where the system does not tell. */
   descriptors() {
     try {
-      return fs.readdirSync(`/proc/${this.child.pid}/fd`).length;
+      return fs.readdirSync(`/proc/${this.worker()}/fd`).length;
     } catch {
       return undefined;
     }
@@ -95,9 +114,11 @@ class Server extends EventEmitter {
 
   /** Ends the server politely and returns its exit code; kills it and fails when it takes too long. */
   async stop(signal = 'SIGTERM') {
+    const workers = this.workers();
     try {
       if (this.alive) this.signal(signal);
       const { code } = await within(STOP_MS, `the server to end after ${signal}`, this.exited);
+      if (VISIBLE) assert.deepEqual(workers.filter(lives), [], 'processes that outlive their parent');
       return code;
     } finally {
       if (this.alive) this.child.kill('SIGKILL');
@@ -116,30 +137,46 @@ function discipline(options) {
     .flatMap(([name, on]) => [`--${name}`, on ? 'on' : 'off']);
 }
 
+/** The flag for a server that is one process, where it is. */
+function alone(supervise = SUPERVISED) {
+  return supervise ? [] : ['--no-supervise'];
+}
+
+/** The program and its arguments, started by a shell that sets a limit of its addresses first. */
+function limited(program, flags, kib) {
+  if (kib === undefined) return [program, flags];
+  return ['sh', ['-c', `ulimit -v ${kib} && exec "$@"`, 'sh', program, ...flags]];
+}
+
+/** The environment without what is meant for this suite and not for the program. */
+function environment() {
+  const { WATERTIGHT_SERVER: _program, WATERTIGHT_SUITE_SUPERVISE: _supervise, ...rest } = process.env;
+  return rest;
+}
+
 /**
  * Starts a server and returns when it listens.
  * @param {object} options `name` of its log; `lab`: whether it offers its real faults; `quarantine` and `breakers`:
  *   whether faults are held against who causes them and where they happen, or left to the server's defaults when
- *   undefined; `settings`: `section.key` to value; `args`: more flags.
+ *   undefined; `supervise`: whether a parent starts it again when it dies; `addressLimitKib`: how much memory each of
+ *   its processes may address; `settings`: `section.key` to value; `args`: more flags.
  */
 async function startServer(options = {}) {
-  const { name = 'server', lab = true, settings = {}, args = [], env = {} } = options;
-  const flags = ['--port', '0', ...(lab ? ['--lab'] : []), ...discipline(options), ...args];
+  const { name = 'server', lab = true, supervise = SUPERVISED, addressLimitKib, settings = {}, args = [], env = {} } = options;
+  const flags = ['--port', '0', ...(lab ? ['--lab'] : []), ...discipline(options), ...alone(supervise), ...args];
   for (const [key, value] of Object.entries(settings)) flags.push('--set', `${key}=${value}`);
   const program = binary();
   const log = new Log(name);
   log.write('start', [path.basename(program), ...flags].join(' '));
-  // Where the program is: for this suite, not for the program.
-  const { WATERTIGHT_SERVER: _program, ...environment } = process.env;
-  const child = spawn(program, flags, {
+  const child = spawn(...limited(program, flags, addressLimitKib), {
     cwd: ROOT,
     stdio: ['ignore', 'pipe', 'pipe'],
     // A storm of panics must be survived with backtraces asked for: that is when they cost most.
-    env: { ...environment, RUST_BACKTRACE: '1', ...env },
+    env: { ...environment(), RUST_BACKTRACE: '1', ...env },
   });
   running.add(child);
   child.on('error', (error) => log.write('error', error.message));
-  const server = new Server(child, log);
+  const server = new Server(child, log, supervise);
   const announced = until(START_MS, 'the server to say where it listens', () => {
     const line = server.lines.find(({ stream, text }) => stream === 'stdout' && text.includes('listening on http://'));
     return line && /listening on (http:\/\/\S+)/.exec(line.text)[1];
@@ -167,4 +204,4 @@ function get(url, ms = 2000, headers = {}) {
   });
 }
 
-module.exports = { ROOT, Server, binary, discipline, get, startServer };
+module.exports = { ROOT, SUPERVISED, Server, alone, binary, discipline, environment, get, startServer };

@@ -14,7 +14,8 @@ use crate::incident::IncidentId;
 
 /// How many suspects are named: beyond that everybody is one.
 const MAX_SUSPECTS: usize = 64;
-/// Who has held a thread for less than this does not hold up a server that has not answered for seconds.
+/// Who has held a thread for less than this does not hold up a server that has not answered for seconds. For one that has
+/// not answered for a shorter time it is half of that: whoever holds it up does so since before.
 const HELD: Duration = Duration::from_secs(1);
 
 /// How the process ended, as its parent saw it.
@@ -31,8 +32,8 @@ pub struct Exit {
     pub code: Option<i32>,
     /// Whether the kernel killed it because memory was short; `None` when that is not known.
     pub out_of_memory: Option<bool>,
-    /// Whether the parent ended it because it did not answer.
-    pub wedged: bool,
+    /// For how long it had not answered, if the parent ended it for that.
+    pub wedged: Option<Duration>,
 }
 
 impl Exit {
@@ -40,7 +41,7 @@ impl Exit {
     #[must_use]
     pub fn now(uptime: Duration) -> Self {
         let time = SystemTime::now();
-        Self { time, uptime, signal: None, code: None, out_of_memory: None, wedged: false }
+        Self { time, uptime, signal: None, code: None, out_of_memory: None, wedged: None }
     }
 }
 
@@ -135,9 +136,9 @@ impl Death {
         let Exit { time, uptime, signal, code, out_of_memory, wedged } = exit;
         let crash = record.and_then(|record| record.crash.filter(|crash| crash.is_its_own(record.process)));
         // A signal that the parent sent marks whichever thread it hits, and who ended with an exit code did not die of any.
-        let crash = crash.filter(|_| !wedged && code.is_none());
+        let crash = crash.filter(|_| wedged.is_none() && code.is_none());
         let manner = match (&crash, &signal) {
-            _ if wedged => Manner::Wedged,
+            _ if wedged.is_some() => Manner::Wedged,
             (Some(crash), _) if crash.is_stack_overflow() => Manner::StackOverflow,
             (Some(_), _) => Manner::Crash,
             (None, Some(_)) if out_of_memory == Some(true) => Manner::OutOfMemory,
@@ -161,7 +162,7 @@ impl Death {
         if let Some(record) = record {
             match crash {
                 Some(crash) => death.accuse(record, &crash),
-                None => death.suspect(record),
+                None => death.suspect(record, wedged),
             }
         }
         death
@@ -179,14 +180,13 @@ impl Death {
     }
 
     /// Nobody knows which thread it was, if any.
-    fn suspect(&mut self, record: &Record) {
-        let wedged = self.manner == Manner::Wedged;
+    fn suspect(&mut self, record: &Record, wedged: Option<Duration>) {
         // Blocking work may take as long as it likes: it holds no thread that others need.
-        let threads = record.threads.iter().filter(|thread| !(wedged && thread.blocking));
+        let threads = record.threads.iter().filter(|thread| !(wedged.is_some() && thread.blocking));
         let mut suspects: Vec<_> =
             threads.filter_map(|thread| at_work(record, thread)).map(|(who, _)| who).collect();
-        if wedged {
-            suspects.retain(|suspect| suspect.held_ms >= millis(HELD));
+        if let Some(silent) = wedged {
+            suspects.retain(|suspect| suspect.held_ms >= millis(HELD.min(silent / 2)));
         }
         suspects.sort_by_key(|suspect| std::cmp::Reverse(suspect.held_ms));
         let mut named = HashSet::new();

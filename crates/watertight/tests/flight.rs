@@ -118,6 +118,27 @@ fn the_board_says_who_was_at_work() {
     the_ring_keeps_the_last(here);
     the_clock_goes_on(here);
     the_runtimes_answers_are_counted(here);
+    a_connection_that_holds_many_threads_is_one_suspect(here);
+}
+
+fn a_connection_that_holds_many_threads_is_one_suspect(here: Here) {
+    let lease = client("sid-of-mia", "user:mia");
+    let scope = Scope::new(Arc::clone(&lease), event("hold"));
+    let hold = |meet: &Barrier| {
+        let _entered = scope.enter();
+        meet.wait();
+        meet.wait();
+    };
+    while_at_work("held-a", hold, |_| {
+        while_at_work("held-b", hold, |_| {
+            let threads = || here.record().threads.into_iter();
+            assert!(["held-a", "held-b"].iter().all(|name| threads().any(|thread| thread.name == *name)));
+            let suspects = |death: Death| {
+                death.culprits.into_iter().map(|culprit| culprit.id).filter(|id| id == "sid-of-mia").count()
+            };
+            assert_eq!(suspects(here.death_by_kill()), 1);
+        });
+    });
 }
 
 fn scopes_are_named(here: Here) {

@@ -13,7 +13,8 @@ struct Refusal {
     error: &'static str,
 }
 
-pub(super) fn register(socket: &SocketRef) {
+/// `io` is the runtime that does the I/O.
+pub(super) fn register(socket: &SocketRef, io: Option<&Handle>) {
     socket.on("abort", async || watertight_faults::abort());
     socket.on("overflow", async || watertight_faults::overflow_stack());
     socket.on("segv", async || watertight_faults::segfault());
@@ -26,16 +27,17 @@ pub(super) fn register(socket: &SocketRef) {
         // It would be the machine that suffers.
         ack.send(&Refusal { error: "the server has no limit of memory" }).ok();
     });
-    socket.on("wedge", async || {
-        wedge();
+    let io = io.cloned();
+    socket.on("wedge", async move || {
+        let own = Handle::current();
+        wedge(io.as_ref().unwrap_or(&own));
         block().await;
     });
 }
 
 /// Holds every thread that does I/O, and every one that runs handlers.
-fn wedge() {
+fn wedge(io: &Handle) {
     let Some(scope) = Scope::current() else { return };
-    let io = Handle::current();
     for _ in 0..2 * io.metrics().num_workers() {
         // Not on the lanes, where handlers' children go.
         io.spawn(block().scoped(scope.clone()));

@@ -9,6 +9,7 @@ mod stats;
 
 use std::future::Ready;
 
+use tokio::runtime::Handle;
 use watertight_faults::{TransportFaults, panic_now};
 use watertight_socketioxide::SocketIo;
 use watertight_socketioxide::extract::SocketRef;
@@ -20,11 +21,13 @@ pub const NAMESPACE: &str = "/lab";
 /// Opens the lab's namespaces. `faults` is what the server's listener and requests ask whether to fail.
 pub fn open(io: &SocketIo, faults: &TransportFaults) {
     let faults = faults.clone();
+    // Handlers may have threads of their own; these do the I/O.
+    let threads = Handle::try_current().ok();
     io.ns(NAMESPACE, async move |socket: SocketRef| {
         room::register(&socket);
         stats::register(&socket);
         faults::register(&socket, &faults);
-        deaths::register(&socket);
+        deaths::register(&socket, threads.as_ref());
     });
     io.ns("/lab_bad_connect", async |_: SocketRef| {
         tokio::task::yield_now().await;

@@ -46,9 +46,13 @@ impl Sources {
     #[must_use]
     pub fn ignored_variables(&self) -> Vec<String> {
         let names = self.environment.iter().map(|(name, _)| name.to_string_lossy().into_owned());
-        names.filter(|name| setting_of(name).is_some_and(|setting| !is_meant(setting))).collect()
+        let is_ignored = |setting: &str| !is_meant(setting) && !OF_THE_PARENT.eq_ignore_ascii_case(setting);
+        names.filter(|name| setting_of(name).is_some_and(is_ignored)).collect()
     }
 }
+
+/// What follows the prefix in the name of the variable that a parent process sets for the server.
+const OF_THE_PARENT: &str = "SUPERVISED";
 
 /// What follows the prefix in the name of a variable. Names ignore case on Windows and come as they were first written.
 fn setting_of(name: &str) -> Option<&str> {

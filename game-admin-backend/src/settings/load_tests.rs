@@ -175,8 +175,13 @@ fn an_unknown_key_is_named_with_its_source_and_its_neighbour() {
 
 #[test]
 fn variables_of_other_programs_are_no_settings() {
-    let sources =
-        environment(&[("WATERTIGHT_BENCH", "x"), ("WATERTIGHT_SERVER__LAB", "true"), ("PATH", "/bin")]);
+    let sources = environment(&[
+        ("WATERTIGHT_BENCH", "x"),
+        ("WATERTIGHT_SERVER__LAB", "true"),
+        ("PATH", "/bin"),
+        // From the parent process.
+        ("WATERTIGHT_SUPERVISED", "1 42"),
+    ]);
     assert!(load(&sources).expect("valid").settings.server.lab);
     assert_eq!(sources.ignored_variables(), ["WATERTIGHT_BENCH"]);
 }

@@ -42,8 +42,8 @@ struct Board {
     file: FlightFile,
     /// The last answer, and when it was first seen.
     answers: RefCell<(u64, Instant)>,
-    /// Who held its threads when it did not answer any more.
-    wedged: Option<Record>,
+    /// For how long it had not answered when it was ended for that, and who held its threads then, if that could be read.
+    wedged: Option<(Duration, Option<Record>)>,
 }
 
 impl Recording {
@@ -78,6 +78,7 @@ impl Recording {
     }
 
     fn bury(&mut self, worker: &WorkerDeath, board: Option<Board>) {
+        let silent = board.as_ref().and_then(|board| Some(board.wedged.as_ref()?.0));
         let record = board.and_then(|board| {
             let read = || match Record::read(&board.file) {
                 Ok(record) => Some(record),
@@ -87,9 +88,9 @@ impl Recording {
                 }
             };
             // What it was aborted for, not what it did when that signal came.
-            board.wedged.or_else(read)
+            board.wedged.and_then(|(_, record)| record).or_else(read)
         });
-        let mut death = Death::new(exit_of(worker), record.as_ref());
+        let mut death = Death::new(exit_of(worker, silent), record.as_ref());
         if let Some(directory) = &self.minidumps {
             death.minidump = keep_minidump(directory, worker.pid, &death);
         }
@@ -143,7 +144,7 @@ fn is_crash(worker: &WorkerDeath) -> bool {
         && matches!(worker.ending, Ending::Signal(signal) if !ASKED.contains(&signal))
 }
 
-fn exit_of(worker: &WorkerDeath) -> Exit {
+fn exit_of(worker: &WorkerDeath, silent: Option<Duration>) -> Exit {
     let mut exit = Exit::now(worker.uptime);
     match worker.ending {
         Ending::Signal(signal) => exit.signal = Some(name_of(signal)),
@@ -151,7 +152,7 @@ fn exit_of(worker: &WorkerDeath) -> Exit {
         Ending::Unknown => {}
     }
     exit.out_of_memory = worker.oom_killed;
-    exit.wedged = worker.was_wedged();
+    exit.wedged = worker.was_wedged().then(|| silent.unwrap_or(worker.uptime));
     exit
 }
 
@@ -184,9 +185,9 @@ impl BlackBox for Recording {
         Some(last.1.elapsed())
     }
 
-    fn wedged(&mut self, generation: u64, _pid: u32, _silent: Duration) {
+    fn wedged(&mut self, generation: u64, _pid: u32, silent: Duration) {
         if let Some(board) = self.boards.get_mut(&generation) {
-            board.wedged = Record::read(&board.file).ok();
+            board.wedged = Some((silent, Record::read(&board.file).ok()));
         }
     }
 

@@ -46,7 +46,11 @@ fn by_signal(signal: &str) -> Exit {
 }
 
 fn wedged() -> Exit {
-    Exit { wedged: true, ..by_signal("SIGABRT") }
+    wedged_for(Duration::from_secs(10))
+}
+
+fn wedged_for(silent: Duration) -> Exit {
+    Exit { wedged: Some(silent), ..by_signal("SIGABRT") }
 }
 
 fn ids(death: &Death) -> Vec<&str> {
@@ -127,6 +131,15 @@ fn memory_that_ran_short_is_told_from_a_kill() {
         assert_eq!((death.manner, death.attribution), (manner, Attribution::Suspect));
         assert_eq!(ids(&death), ["sid-eve"]);
     }
+}
+
+/// The limit may be shorter than what holds up a server for long: somebody has still held it up for the whole of it.
+#[test]
+fn whoever_holds_up_a_server_for_a_short_time_is_suspect() {
+    let record = record(None, vec![at(1, "eve", 9_500), at(2, "bob", 9_900)]);
+    let death = Death::new(wedged_for(Duration::from_millis(500)), Some(&record));
+    assert_eq!((death.attribution, ids(&death)), (Attribution::Suspect, vec!["sid-eve"]));
+    assert_eq!(Death::new(wedged(), Some(&record)).attribution, Attribution::Unattributed);
 }
 
 #[test]
