@@ -1,9 +1,16 @@
 //! Connections that nobody reads, over real sockets; and those that somebody does, however slowly.
 
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use watertight::{Attribution, Fault, Lease, Registry, ServerId, Verdict};
 use watertight_axum::GuardedIo;
@@ -12,15 +19,24 @@ use crate::server::{DEADLINE, Turn, turn, within};
 
 /// A guarded connection of a session, as the engine has one, and its client.
 async fn session() -> (GuardedIo<TcpStream>, TcpStream, Lease) {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("it listens");
     let (near, peer) = listener.accept().await.expect("a connection");
-    let io = GuardedIo::new(near, Some(peer), ServerId::new());
+    let (io, lease) = guarded(near, Some(peer));
+    (io, client, lease)
+}
+
+/// A guarded connection of a session over any IO.
+fn guarded<IO>(io: IO, peer: Option<SocketAddr>) -> (GuardedIo<IO>, Lease)
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let io = GuardedIo::new(io, peer, ServerId::new());
     let lease = io.connection().linked();
     let name = format!("deaf-{}", NEXT.fetch_add(1, Ordering::Relaxed));
     assert!(Registry::global().name(&lease, &name));
-    (io, client, lease)
+    (io, lease)
 }
 
 /// Some fault that is nobody's starts recovery mode, in which deaf connections are looked for all the time.
@@ -69,29 +85,91 @@ async fn who_is_not_read_is_found_within_two_seconds_in_recovery_mode() {
     stuck.abort();
 }
 
-/// Would reveal that looking takes bytes away, changes their order, or wakes nobody.
+/// A connection whose news reach nobody: it never wakes who waits for it, so that only who looks finds what has come. Over
+/// a real socket the reader is awake long before anybody looks.
+#[derive(Clone, Default)]
+struct Silent(Arc<Mutex<Come>>);
+
+/// What has come.
+#[derive(Default)]
+struct Come {
+    bytes: VecDeque<u8>,
+    /// Nothing more will.
+    end: Option<io::Result<()>>,
+}
+
+impl AsyncRead for Silent {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let mut come = self.0.lock();
+        if come.bytes.is_empty() {
+            return come.end.take().map_or(Poll::Pending, Poll::Ready);
+        }
+        let length = come.bytes.len().min(buf.remaining());
+        for byte in come.bytes.drain(..length) {
+            buf.put_slice(&[byte]);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Silent {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Would reveal that looking takes bytes away, changes their order, swallows the end, or wakes nobody.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_is_read_loses_nothing_by_being_looked_at() {
     let turn = turn().await;
     enter_recovery_mode(&turn);
-    let (mut io, mut client, lease) = session().await;
-    let reader = tokio::spawn(async move {
-        let mut all = Vec::new();
-        io.read_to_end(&mut all).await.expect("an end, not an error");
-        all
-    });
-    let mut sent = Vec::new();
-    // Through five looks: small pieces, large ones, and silence.
-    for round in 0..250_u32 {
-        let piece: Vec<u8> = (0..=(round * 97) % 5000).map(|n| n.to_le_bytes()[0]).collect();
-        client.write_all(&piece).await.expect("it is open");
-        sent.extend_from_slice(&piece);
-        tokio::time::sleep(Duration::from_millis(10)).await;
+    for end in [Ok(()), Err(io::ErrorKind::ConnectionReset)] {
+        let silent = Silent::default();
+        let (mut io, lease) = guarded(silent.clone(), None);
+        let read = Arc::new(Mutex::new(Vec::new()));
+        let reading = Arc::clone(&read);
+        let reader = tokio::spawn(async move {
+            // Fewer than are looked at at once.
+            let mut piece = [0; 100];
+            loop {
+                match io.read(&mut piece).await.map_err(|error| error.kind())? {
+                    0 => return Ok(()),
+                    length => reading.lock().extend_from_slice(&piece[..length]),
+                }
+            }
+        });
+        let mut sent = Vec::new();
+        // One, as many as are looked at at once and one more, and many.
+        for length in [1, 1024, 1025, 5000] {
+            within(DEADLINE, "the reader waits", async {
+                while *read.lock() != sent {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            })
+            .await;
+            let piece = (0..length).map(|n: u32| n.to_le_bytes()[0] ^ n.to_le_bytes()[1]);
+            sent.extend(piece.clone());
+            silent.0.lock().bytes.extend(piece);
+        }
+        within(DEADLINE, "all that was sent", async {
+            while read.lock().len() < sent.len() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await;
+        silent.0.lock().end = Some(end.map_err(io::Error::from));
+        assert_eq!(within(DEADLINE, "the end", reader).await.expect("no panic"), end);
+        assert!(*read.lock() == sent, "it came in another order");
+        assert!(!deaf(&turn, &lease));
     }
-    drop(client);
-    let read = within(DEADLINE, "all of it", reader).await.expect("no panic");
-    assert!(read == sent, "{} bytes instead of {}", read.len(), sent.len());
-    assert!(!deaf(&turn, &lease));
 }
 
 /// Would reveal a false alarm about one that reads seldom, or whose client says nothing.

@@ -24,7 +24,8 @@ pub(super) fn notice<A: Adapter>(socket: &Arc<Socket<A>>, notice: &Notice) -> To
 
 /// Whether the session's send buffer is full, so that whatever is sent now, by whatever way, is lost. socketioxide does
 /// not say; but it takes a place in the buffer before it looks at what is to be sent, and gives it back when that cannot
-/// be. At worst another packet finds no place meanwhile, of a client that has stopped taking any.
+/// be. At worst another packet, or the engine's ping, finds the last place taken meanwhile: of a client that has taken
+/// nothing for a while, and whose buffer the next one would have filled.
 pub(super) fn is_full<A: Adapter>(socket: &Socket<A>) -> bool {
     let emitted = socket.emit("", &Unspeakable);
     matches!(emitted, Err(SendError::Socket(SocketError::InternalChannelFull)))

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use watertight::{Fault, Identity, Verdict};
+use watertight::{Attribution, Fault, Identity, Verdict};
 use watertight_faults::panic_now;
 use watertight_socketioxide::SocketIo;
 use watertight_socketioxide::adapter::LocalAdapter;
@@ -186,12 +186,17 @@ async fn events_with_the_wrong_data_count() {
 async fn a_packet_that_cannot_be_parsed_is_its_clients_fault() {
     let (server, io) = serve(crashing).await;
     let bystander = Bystander::start(server, "/crashing").await;
-    let mut client = Client::join(server, "/crashing").await;
-    client.send("4no packet".into()).await;
-    let incident = &incidents_of(&client.sid, 1).await[0];
-    assert_eq!((incident.fault, incident.verdict), (Fault::Protocol, Verdict::Disconnect));
-    assert!(incident.message.contains("cannot be parsed"), "{}", incident.message);
-    is_gone(&io, &client.sid, SOON).await;
+    for verdict in [Verdict::Disconnect, Verdict::Quarantine] {
+        let (mut client, answer) = named(server, "user:nonsense").await;
+        assert_eq!(answer, Value::Null);
+        client.send("4no packet".into()).await;
+        let incident = &incidents_of(&client.sid, 1).await[0];
+        assert_eq!((incident.fault, incident.verdict), (Fault::Protocol, verdict));
+        // Its task has ended: nothing can be said to it any more.
+        assert_eq!(incident.attribution, Attribution::Transport);
+        assert!(incident.message.contains("cannot be parsed"), "{}", incident.message);
+        is_gone(&io, &client.sid, SOON).await;
+    }
     bystander.finish().await;
 }
 

@@ -1,17 +1,23 @@
 //! Sessions that poll and that one registry knows and another does not.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
+use axum::body::Body;
 use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::{Router, middleware};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
 use parking_lot::Mutex;
+use tokio::net::TcpListener;
 use watertight::{Attribution, Fault, Registry, Report, Verdict};
 use watertight_socketioxide::SocketIo;
 use watertight_socketioxide::adapter::LocalAdapter;
@@ -19,21 +25,28 @@ use watertight_socketioxide::extract::SocketRef;
 
 use crate::client::{Bystander, DEADLINE};
 use crate::polling::PollingClient;
-use crate::server::{echo, incidents_of, is_gone, serve, serve_router, sink};
+use crate::server::{all_are_judged, echo, incidents_of, is_gone, serve, serve_router, sink};
 
 /// Requests that somebody before the engine has begun and does not go on with.
 static STUCK: Mutex<Vec<Pin<Box<dyn Future<Output = Response> + Send>>>> = Mutex::new(Vec::new());
 
-/// A middleware that gets stuck with every request that says so.
-async fn gets_stuck(request: Request, next: Next) -> Response {
-    let stuck = request.uri().query().is_some_and(|query| query.contains("stuck"));
-    let mut response: Pin<Box<dyn Future<Output = Response> + Send>> = Box::pin(next.run(request));
-    if !stuck {
+/// The answer to a request, or what a server sends that gets stuck with it.
+async fn unless_stuck(
+    query: Option<&str>,
+    response: impl Future<Output = Response> + Send + 'static,
+) -> Response {
+    let mut response: Pin<Box<dyn Future<Output = Response> + Send>> = Box::pin(response);
+    if !query.is_some_and(|query| query.contains("stuck")) {
         return response.await;
     }
     assert!(response.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
     STUCK.lock().push(response);
     StatusCode::BAD_GATEWAY.into_response()
+}
+
+async fn gets_stuck(request: Request, next: Next) -> Response {
+    let uri = request.uri().clone();
+    unless_stuck(uri.query(), next.run(request)).await
 }
 
 /// Some fault that is nobody's: orphans are looked for all the time then.
@@ -46,20 +59,68 @@ fn namespace(io: &SocketIo<LocalAdapter>) {
     io.ns("/orphans", async |socket: SocketRef| echo(&socket));
 }
 
-async fn in_recovery_mode() -> (SocketAddr, SocketIo<LocalAdapter>) {
-    let served = serve_router(SocketIo::builder(), namespace, |app: Router| {
-        app.layer(middleware::from_fn(gets_stuck))
-    })
-    .await;
-    enter_recovery_mode();
-    served
+/// What asks the engine: each asks its own.
+#[derive(Debug, Clone, Copy)]
+enum Server {
+    Tower,
+    Hyper,
+}
+
+impl Server {
+    const ALL: [Self; 2] = [Self::Tower, Self::Hyper];
+
+    async fn start(self) -> (SocketAddr, SocketIo<LocalAdapter>) {
+        let served = match self {
+            Self::Tower => {
+                let around = |app: Router| app.layer(middleware::from_fn(gets_stuck));
+                serve_router(SocketIo::builder(), namespace, around).await
+            }
+            Self::Hyper => serve_hyper().await,
+        };
+        enter_recovery_mode();
+        served
+    }
+}
+
+/// The same without axum.
+async fn serve_hyper() -> (SocketAddr, SocketIo<LocalAdapter>) {
+    sink();
+    let (service, io) = SocketIo::new_svc();
+    namespace(&io);
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    tokio::spawn(async move {
+        loop {
+            let (tcp, _) = listener.accept().await.expect("a connection");
+            let service = service.clone();
+            let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
+                let uri = request.uri().clone();
+                let response = hyper::service::Service::call(&service, request);
+                async move {
+                    let response = async { response.await.expect("never fails").map(Body::new) };
+                    Ok::<_, Infallible>(unless_stuck(uri.query(), response).await)
+                }
+            });
+            tokio::spawn(async move {
+                let http = Builder::new(TokioExecutor::new());
+                http.serve_connection_with_upgrades(TokioIo::new(tcp), service).await
+            });
+        }
+    });
+    (address, io)
 }
 
 /// A poll that never ends keeps the engine from telling anybody that it has closed the session: without us its socket
 /// would stay in its namespace and rooms for ever.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_that_the_engine_has_dropped_is_found_within_two_seconds() {
-    let (server, io) = in_recovery_mode().await;
+    for server in Server::ALL {
+        is_found_within_two_seconds(server).await;
+    }
+}
+
+async fn is_found_within_two_seconds(server: Server) {
+    let (server, io) = server.start().await;
     let bystander = Bystander::start(server, "/orphans").await;
     let client = PollingClient::join(server, "/orphans").await;
     assert_eq!(client.poll("&stuck").await.status, 502);
@@ -92,6 +153,7 @@ async fn a_session_that_only_the_engine_knows_is_closed_at_its_next_request() {
     let named = |incident: &std::sync::Arc<watertight::Incident>| {
         incident.fault == Fault::Orphan && incident.message.contains(&client.sid)
     };
+    all_are_judged().await;
     let incident = sink().incidents().into_iter().find(named).expect("it is recorded");
     assert_eq!((incident.attribution, incident.verdict), (Attribution::Unattributed, Verdict::Ignore));
     bystander.finish().await;
@@ -100,7 +162,12 @@ async fn a_session_that_only_the_engine_knows_is_closed_at_its_next_request() {
 /// Would reveal a false alarm: one that waits in a poll, one between two polls, one that has just begun, one that leaves.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_that_the_engine_has_is_no_orphan() {
-    let (server, io) = in_recovery_mode().await;
+    let [tower, hyper] = Server::ALL.map(none_is_an_orphan);
+    tokio::join!(tower, hyper);
+}
+
+async fn none_is_an_orphan(server: Server) {
+    let (server, io) = server.start().await;
     let waits = PollingClient::join(server, "/orphans").await;
     let pauses = PollingClient::join(server, "/orphans").await;
     let begins = PollingClient::open(server).await;

@@ -1,13 +1,14 @@
 //! A real server on a free port, and the one installation of the process.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
 use watertight::{
-    AllowEntry, BreakerSettings, CaptureSink, ConductSettings, Incident, LaneSettings, Misbehaviour,
-    PreviousHook, QuarantineSettings, Registry, StandardPolicy, Watertight,
+    AllowEntry, Attribution, BreakerSettings, CaptureSink, ConductSettings, Fault, Incident, LaneSettings,
+    Misbehaviour, PreviousHook, QuarantineSettings, Registry, Report, StandardPolicy, Watertight,
 };
 use watertight_faults::PANIC_TEXT;
 use watertight_socketioxide::adapter::LocalAdapter;
@@ -109,6 +110,20 @@ pub(crate) async fn incidents_of(sid: &str, count: usize) -> Vec<Arc<Incident>> 
         })
     };
     tokio::task::spawn_blocking(wait).await.unwrap()
+}
+
+/// Waits until every fault that was reported before has been judged: they are in turn.
+pub(crate) async fn all_are_judged() {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let last = format!("the last of all, {}", NEXT.fetch_add(1, Ordering::Relaxed));
+    let report = Report::new(Fault::Panic, Attribution::Unattributed, None, None, last.clone());
+    watertight::submit(Box::new(report));
+    let wait = move || {
+        sink().wait_for(DEADLINE, |incidents| {
+            incidents.iter().any(|incident| incident.message == last).then_some(())
+        });
+    };
+    tokio::task::spawn_blocking(wait).await.unwrap();
 }
 
 /// Waits until nothing is left of a session: no compartment, no socket in any namespace, no room entry.

@@ -37,8 +37,8 @@ impl Memory {
             return;
         }
         let mut scores = self.scores.lock();
-        let known = scores.get(identity).map_or(0.0, |known| known.left(settings, now));
-        if known > score.left(settings, now) {
+        let known = scores.get(identity).map_or(0.0, |known| known.judged_at(settings, now));
+        if known > score.judged_at(settings, now) {
             return;
         }
         let rank = Rank::Idle(score.forgotten_at(settings));
@@ -113,6 +113,22 @@ mod tests {
         assert_eq!(warnings(&memory, &named("at once"), [start; 7]), 0);
         let all_day = (0..144).map(|number| start + Duration::from_mins(10) * number);
         assert_eq!(warnings(&memory, &named("all day"), all_day), 0);
+    }
+
+    /// A telephone in a bad network for half an hour. Would reveal that it is disconnected for the first trifle when it
+    /// is back.
+    #[test]
+    fn a_bad_network_weighs_no_more_than_a_warning() {
+        let (memory, start, identity) = (Memory::new(), Instant::now(), named("bad network"));
+        let sessions = (0..40).map(|number| start + Duration::from_secs(45) * number);
+        assert_eq!(warnings(&memory, &identity, sessions), 1);
+        let now = start + Duration::from_secs(45) * 40;
+        let back = ConductSettings::new().conduct();
+        memory.recall(&identity, &back, now);
+        assert_eq!(back.points(now), 10.0);
+        assert_eq!(back.strike(Misbehaviour::HandlerError, now), Standing::Fine);
+        let answers = [back.strike(Misbehaviour::Malformed, now), back.strike(Misbehaviour::Malformed, now)];
+        assert_eq!(answers, [Standing::Fine, Standing::Disconnect], "what it does itself counts");
     }
 
     /// Ten windows on one screen, whose network dies.

@@ -73,7 +73,7 @@ impl Conduct {
     /// Goes on with what an earlier connection has left, if that is worse.
     fn begin_with(&self, earlier: Score, now: Instant) {
         let mut score = self.score_at(now).lock();
-        if earlier.left(&self.settings, now) > score.left(&self.settings, now) {
+        if earlier.judged_at(&self.settings, now) > score.judged_at(&self.settings, now) {
             *score = earlier;
         }
     }
@@ -111,10 +111,10 @@ impl Conduct {
         self.score.get().map_or_else(Vec::new, |score| score.lock().counted())
     }
 
-    /// Its score now.
+    /// Its score now, as it is held against the thresholds: missed heartbeats come to a warning at most.
     #[must_use]
     pub fn points(&self, now: Instant) -> f64 {
-        self.score.get().map_or(0.0, |score| score.lock().left(&self.settings, now))
+        self.score.get().map_or(0.0, |score| score.lock().judged_at(&self.settings, now))
     }
 
     /// What was counted since it last had a score of nothing (less than half a point), the most frequent
@@ -280,7 +280,11 @@ mod tests {
                 let left = |(then, points, half_life): &(Duration, f64, f64)| {
                     points * 0.5f64.powf((at - *then).as_secs_f64() / half_life)
                 };
-                let expected: f64 = done.iter().map(left).sum();
+                let (beats, others): (Vec<_>, Vec<_>) =
+                    done.iter().copied().partition(|(_, _, half_life)| *half_life > 30.0);
+                // Of heartbeats no more than a warning's.
+                let beats: f64 = beats.iter().map(left).sum();
+                let expected = others.iter().map(left).sum::<f64>() + beats.min(10.0);
                 prop_assert!((conduct.points(start + at) - expected).abs() < 1e-6);
                 prop_assert!(answer <= reached(&settings, expected + 2.0 * AT_ONCE));
             }

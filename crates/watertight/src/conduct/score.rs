@@ -37,10 +37,17 @@ impl Score {
         }
     }
 
-    /// How much of it is left.
-    pub(super) fn left(&self, settings: &ConductSettings, now: Instant) -> f64 {
+    /// The points that thresholds are held against, when there were so many. Heartbeats come to a warning at most: nobody
+    /// can tell a network that is bad for an hour from a client that does not care, and whoever is in one would otherwise
+    /// be disconnected for the next trifle.
+    fn judged(&self, settings: &ConductSettings) -> f64 {
+        self.judged_at(settings, self.at)
+    }
+
+    /// The same, later.
+    pub(super) fn judged_at(&self, settings: &ConductSettings, now: Instant) -> f64 {
         let (points, lasting) = self.decayed(settings, now);
-        points + lasting
+        points + lasting.min(settings.warn)
     }
 
     fn decayed(&self, settings: &ConductSettings, now: Instant) -> (f64, f64) {
@@ -71,7 +78,7 @@ impl Score {
         now: Instant,
     ) -> Standing {
         self.note(settings, kind, points, now);
-        let reached = reached(settings, self.points + self.lasting + AT_ONCE);
+        let reached = reached(settings, self.judged(settings) + AT_ONCE);
         if reached <= self.told {
             return Standing::Fine;
         }
@@ -83,7 +90,7 @@ impl Score {
     pub(super) fn warns(&mut self, settings: &ConductSettings, now: Instant) -> bool {
         self.settle(settings, now);
         let warns = self.told < Standing::Warn
-            && reached(settings, self.points + self.lasting + AT_ONCE) >= Standing::Warn;
+            && reached(settings, self.judged(settings) + AT_ONCE) >= Standing::Warn;
         if warns {
             self.told = Standing::Warn;
         }
@@ -102,10 +109,9 @@ impl Score {
         (self.points, self.lasting) = self.decayed(settings, now);
         // Threads may come here in another order than they read the clock in.
         self.at = self.at.max(now);
-        let left = self.points + self.lasting;
         // The highest standing that is not left behind yet is that whose half is still reached.
-        self.told = self.told.min(reached(settings, left * 2.0));
-        if left < FORGOTTEN {
+        self.told = self.told.min(reached(settings, self.judged(settings) * 2.0));
+        if self.points + self.lasting < FORGOTTEN {
             self.counts = [0; Misbehaviour::ALL.len()];
         }
     }
@@ -121,7 +127,8 @@ impl Score {
 
     /// Whether nothing of it is left.
     pub(super) fn is_forgotten(&self, settings: &ConductSettings, now: Instant) -> bool {
-        self.left(settings, now) < FORGOTTEN
+        let (points, lasting) = self.decayed(settings, now);
+        points + lasting < FORGOTTEN
     }
 
     /// What was counted, the most frequent first.

@@ -27,6 +27,11 @@ impl Inner {
         if matches!(fault, Fault::Deaf | Fault::Orphan) {
             return None;
         }
+        // Who takes too little may only have a bad network. It is refused when its score says so, which two ends in a
+        // minute are not enough for.
+        if fault == Fault::SlowConsumer && verdict != Verdict::Quarantine {
+            return None;
+        }
         let identity = compartment.identity()?;
         let shared = || others_in_good_standing(compartment, &identity);
         let strike = if verdict == Verdict::Quarantine {
