@@ -21,7 +21,7 @@ class Member {
   constructor(socket) {
     this.socket = socket;
     this.lostAt = -Infinity;
-    this.backAt = -Infinity;
+    this.backAt = now();
     this.echoes = 0;
     this.causes = [];
     this.problems = [];
@@ -109,6 +109,17 @@ class Crowd {
     });
     const first = Math.min(...this.members.map(({ lostAt }) => lostAt).filter((lostAt) => lostAt > since));
     return this.members.map(({ backAt }) => backAt - first).sort((one, other) => one - other);
+  }
+
+  /** Answers how to wait until everybody is back, and nobody is at work, when the process has died since the last time. */
+  calm() {
+    let since = -Infinity;
+    return async () => {
+      await this.back(since);
+      // Who is connected may still be at work: the answer comes from its own handlers.
+      await this.answered();
+      since = now();
+    };
   }
 
   /** How many connects failed, by the reason. */

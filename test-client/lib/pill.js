@@ -11,18 +11,17 @@ const INSISTS_MS = 50;
 class Pill {
   /**
    * Connects to the lab and begins. With a `name` it says who it is first, and fires `event` when it is welcome; a
-   * `hasty` one does not wait for that. `options` are those of the client.
+   * `hasty` one does not wait for that. Before it fires it waits for `calm`, if that is given. `options` are those of the
+   * client.
    */
-  static async swallow(url, transport, { name, event, hasty = false, options = {} }) {
+  static async swallow(url, transport, { name, event, hasty = false, calm = async () => {}, options = {} }) {
     const socket = await connect(url, '/lab', transport, { ...options, reconnectionDelay: 20, reconnectionDelayMax: 50 });
-    return new Pill(socket, name, event, hasty);
+    return new Pill(socket, { name, event, hasty, calm });
   }
 
-  constructor(socket, name, event, hasty) {
+  constructor(socket, ways) {
     this.socket = socket;
-    this.name = name;
-    this.event = event;
-    this.hasty = hasty;
+    this.ways = ways;
     this.fired = 0;
     /** How it was refused: `{ by, incident, retryMs }`. */
     this.refusals = [];
@@ -41,10 +40,12 @@ class Pill {
   }
 
   async #fire() {
-    const { socket, name, event, hasty } = this;
+    const { socket } = this;
+    const { name, event, hasty, calm } = this.ways;
     try {
       if (hasty) socket.emit('identify', name);
       else if (name !== undefined && (await socket.timeout(1000).emitWithAck('identify', name)) !== null) return;
+      await calm();
       for (;;) {
         this.fired += 1;
         this.answers.push(await socket.timeout(5000).emitWithAck(event, {}));

@@ -189,6 +189,16 @@ impl Death {
             suspects.retain(|suspect| suspect.held_ms >= millis(HELD.min(silent / 2)));
         }
         suspects.sort_by_key(|suspect| std::cmp::Reverse(suspect.held_ms));
+        // Whoever has a thread at an event and one that reads is one suspect, for the event: reading brought it.
+        let is_transport = |suspect: &Culprit| {
+            suspect.activity.as_ref().is_some_and(|activity| activity.kind() == ActivityKind::Transport)
+        };
+        let at_more: HashSet<_> = suspects
+            .iter()
+            .filter(|suspect| !is_transport(suspect))
+            .map(|suspect| suspect.id.clone())
+            .collect();
+        suspects.retain(|suspect| !is_transport(suspect) || !at_more.contains(&suspect.id));
         let mut named = HashSet::new();
         // One who is at the same on several threads is one suspect, the longest of them.
         suspects.retain(|suspect| named.insert((suspect.id.clone(), suspect.activity.clone())));

@@ -133,6 +133,17 @@ fn memory_that_ran_short_is_told_from_a_kill() {
     }
 }
 
+/// The event that ends the process may do so before its connection's reader has left.
+#[test]
+fn whoever_is_read_while_at_an_event_is_one_suspect() {
+    let reading = |id, name| Thread { reading: Some(person(name)), ..thread(id, Now::Idle) };
+    let threads = vec![reading(1, "eve"), at(2, "eve", 10_000), reading(3, "bob")];
+    let death = Death::new(by_signal("SIGKILL"), Some(&record(None, threads)));
+    assert_eq!(ids(&death), ["sid-eve", "sid-bob"]);
+    assert_eq!(death.culprits[0].activity, Some(Activity::new(ActivityKind::Event, "/", "fire")));
+    assert_eq!(death.culprits[1].activity, Some(Activity::transport()));
+}
+
 /// The limit may be shorter than what holds up a server for long: somebody has still held it up for the whole of it.
 #[test]
 fn whoever_holds_up_a_server_for_a_short_time_is_suspect() {
