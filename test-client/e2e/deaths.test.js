@@ -20,7 +20,7 @@ function deaths(set, kinds, options = {}) {
         const culprit = await set.connect(transport);
         const { id } = culprit;
         const words = await set.dies(culprit, death.event, options);
-        const { quarantined } = await toldRight(set.url, words, death, id);
+        const { quarantined } = await toldRight(set.server, words, death, id);
         // It shares the address of all others and has said no name.
         assert.deepEqual(quarantined, []);
       });
