@@ -52,6 +52,7 @@ pub fn install(settings: &Settings, left: Left) -> Result<RingSink, InstallError
             Err(unsupported) => info!("stalls are recorded without the stack of their thread: {unsupported}"),
         }
     }
+    left.show_earlier(&incidents);
     let builder = left.hand(builder);
     builder
         .policy(policy)

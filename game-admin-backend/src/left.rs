@@ -1,11 +1,13 @@
 //! What a parent hands down: memory that outlives this process, and what the processes before it have left.
 
 use std::io;
+#[cfg(unix)]
+use std::sync::Arc;
 
 use tracing::warn;
-use watertight::Builder;
+use watertight::{Builder, RingSink};
 #[cfg(unix)]
-use watertight::{Journal, Store};
+use watertight::{Journal, Sink as _};
 #[cfg(unix)]
 use watertight_recorder::FlightRecorder;
 use watertight_supervisor::Supervised;
@@ -44,9 +46,6 @@ impl Left {
         if let Some(damaged) = journal.as_ref().map(Journal::damaged).filter(|damaged| *damaged > 0) {
             warn!(damaged, "lines of the journal make no sense and are left out");
         }
-        for (death, _) in journal.iter().flat_map(Store::deaths).filter(|(_, told)| *told) {
-            metrics::count_death(&death);
-        }
         Self { recorder, journal }
     }
 
@@ -55,6 +54,17 @@ impl Left {
     #[cfg(not(unix))]
     pub fn take(_: &mut Supervised, _: &Supervisor) -> Self {
         Self::default()
+    }
+
+    /// What earlier servers have told of deaths: operators see and count it here as well.
+    pub(crate) fn show_earlier(&self, incidents: &RingSink) {
+        #[cfg(unix)]
+        for (death, _) in self.journal.iter().flat_map(watertight::Store::deaths).filter(|(_, told)| *told) {
+            metrics::count_death(&death);
+            incidents.incident(&Arc::new(death.to_incident()));
+        }
+        #[cfg(not(unix))]
+        let _ = incidents;
     }
 
     /// Hands it on.

@@ -8,12 +8,12 @@ use std::{
 
 use clap::Parser as _;
 use game_admin_backend::{
-    Plan,
+    ParentError, Plan,
     command_line::{Command, CommandLine},
     run,
     settings::{load, report},
 };
-use watertight_supervisor::{EXIT_OS, Supervised};
+use watertight_supervisor::{EXIT_OS, Outcome, Supervised};
 
 /// The exit code for a wrong command line or wrong settings; the same that the parser of the command line uses.
 const USAGE: u8 = 2;
@@ -32,7 +32,7 @@ fn main() -> ExitCode {
         }
     };
     match Plan::of_this_process() {
-        Some(Ok(plan)) => return exit_code(plan.supervise()),
+        Some(Ok(plan)) => return parents_exit_code(plan.supervise()),
         Some(Err(error)) => {
             complain(&format!("error: the plan of a parent process makes no sense: {error}"));
             return ExitCode::from(USAGE);
@@ -59,11 +59,22 @@ fn main() -> ExitCode {
             }
         },
         Command::Serve if worker.is_none() && effective.settings.supervisor.enabled => {
-            exit_code(Plan::new(&effective.settings).carry_out())
+            parents_exit_code(Plan::new(&effective.settings).carry_out())
         }
         Command::Serve => exit_code(
             run(effective.settings, &sources.ignored_variables(), worker).map(|()| ExitCode::SUCCESS),
         ),
+    }
+}
+
+/// A parent that cannot work says so as the supervisor does, except where the server alone would have failed as well.
+fn parents_exit_code(outcome: Result<Outcome, ParentError>) -> ExitCode {
+    match outcome {
+        Err(error @ (ParentError::Begin(_) | ParentError::Recording(_) | ParentError::Supervise(_))) => {
+            complain(&format!("error: {}", with_causes(&error)));
+            ExitCode::from(EXIT_OS)
+        }
+        outcome => exit_code(outcome),
     }
 }
 

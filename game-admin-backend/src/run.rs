@@ -107,8 +107,8 @@ async fn serve(settings: Settings, incidents: RingSink, worker: Option<Supervise
     };
     let server = server.taken_over(parent.taken_over());
     let mut orphaned = parent.is_gone();
-    announce(&format!("listening on http://{}", server.address()));
     parent.ready();
+    announce(format!("listening on http://{}", server.address()));
 
     let (told, stop) = tokio::sync::oneshot::channel();
     let serving = server.serve(async {
@@ -137,10 +137,16 @@ async fn serve(settings: Settings, incidents: RingSink, worker: Option<Supervise
     }
 }
 
-/// Tells whoever started the program that it is ready. Nobody has to listen.
-fn announce(line: &str) {
-    let mut stdout = io::stdout().lock();
-    if let Err(error) = writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
-        warn!(%error, "cannot write to standard output: {line}");
+/// Tells whoever started the program that it is ready. Nobody has to listen, and a standard output that takes no more holds up
+/// nobody but a thread.
+fn announce(line: String) {
+    let say = move || {
+        let mut stdout = io::stdout().lock();
+        if let Err(error) = writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
+            warn!(%error, "cannot write to standard output: {line}");
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name("announcement".to_owned()).spawn(say) {
+        warn!(%error, "cannot write to standard output");
     }
 }

@@ -133,9 +133,24 @@ impl Plan {
 fn observe(happening: &Happening) {
     TracingObserver.observe(happening);
     #[cfg(unix)]
-    if matches!(happening, Happening::Ready { .. }) {
+    if is_quiet(happening) {
         watertight_recorder::let_go_of_code();
     }
+}
+
+/// Whether the parent has hardly anything to do after this.
+#[cfg(unix)]
+fn is_quiet(happening: &Happening) -> bool {
+    matches!(
+        happening,
+        Happening::Ready { .. }
+            | Happening::Restarting { .. }
+            | Happening::IntensityExceeded { .. }
+            | Happening::CannotStart { .. }
+            | Happening::Ended(_)
+            | Happening::TakeoverEnded { .. }
+            | Happening::TakeoverFailed { .. }
+    )
 }
 
 fn restart_policy(settings: &Supervisor) -> RestartPolicy {

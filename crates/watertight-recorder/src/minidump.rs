@@ -3,9 +3,10 @@
 //! A process cannot write down its own state while it dies. So it has a helper, a process that waits for that and does
 //! nothing else: [`Dumper::start`] starts it, and [`dump_parent`] is what it does.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -76,17 +77,22 @@ pub fn dump_parent(directory: &Path) -> io::Result<Option<PathBuf>> {
 }
 
 fn write(directory: &Path, context: CrashContext) -> io::Result<PathBuf> {
-    fs::create_dir_all(directory)?;
+    // The command line, the environment and what clients sent are in it: nobody else reads that.
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let path = minidump_of(directory, context.pid.unsigned_abs());
-    let mut file = File::create(&path)?;
+    // Half a dump would be taken for one.
+    let part = path.with_extension("part");
+    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
     let mut config = MinidumpWriterConfig::new(context.pid, context.tid);
     config.set_minidump_size_limit(MAX_SIZE).stop_timeout(STOP_TIMEOUT);
     config.set_crash_context(CrashContextExt { inner: context });
     match config.write(&mut file) {
-        Ok(_) => Ok(path),
+        Ok(_) => {
+            fs::rename(&part, &path)?;
+            Ok(path)
+        }
         Err(error) => {
-            // Half a dump would be taken for one.
-            let _ = fs::remove_file(&path);
+            let _ = fs::remove_file(&part);
             Err(io::Error::other(error))
         }
     }

@@ -25,6 +25,9 @@ pub trait BlackBox {
     #[cfg(unix)]
     fn prepare(&mut self, generation: u64) -> io::Result<Descriptors>;
 
+    /// The worker that was [prepared](Self::prepare) for could not be started: there is none of this generation.
+    fn not_started(&mut self, _generation: u64) {}
+
     /// How long ago the worker of this generation has last answered its probe; `None`: it does not say, and is taken for
     /// well.
     ///

@@ -87,8 +87,8 @@
 //! - A request on a kept connection that crosses the end of it is the protocol's business, not the parent's: a worker that
 //!   drains should say in its answer that it is the last, and then close.
 //! - Descriptors that the parent was itself started with and that are not close-on-exec are the worker's as well.
-//! - How a worker ends that was told to stop or to drain is told ([`Happening::Ended`]), and is no death: [`Recording`] names
-//!   nobody then. A worker that is about to take over has read what those before it have left when it began; a death that comes after
+//! - How a worker ends that was told to stop or to drain is told ([`Happening::Ended`]), and is no death, unless it crashes:
+//!   [`Recording`] names nobody then. A worker that is about to take over has read what those before it have left when it began; a death that comes after
 //!   that is known to the next one.
 //! - Of several listening sockets the worker has to accept from each: what it leaves out is never refused, because the parent holds it.
 //! - Whether the kernel has killed for memory is told by the count of such kills in the worker's control group. If another

@@ -23,7 +23,7 @@ const COUNTS_FOR: Duration = Duration::from_hours(1);
 pub(crate) struct Aftermath {
     pub(crate) incident: Incident,
     pub(crate) held: Vec<(Identity, Held)>,
-    pub(crate) tripped: Option<(Activity, Tripped)>,
+    pub(crate) tripped: Vec<(Activity, Tripped)>,
 }
 
 impl Inner {
@@ -47,7 +47,7 @@ impl Inner {
         &self,
         death: &Death,
         before: &[&Death],
-        tripped: Option<(Activity, Tripped)>,
+        tripped: Vec<(Activity, Tripped)>,
         now: Moment,
     ) -> Aftermath {
         let mut held: Vec<(Identity, Held)> = Vec::new();
@@ -81,24 +81,58 @@ impl Inner {
         Some(held)
     }
 
-    /// Switches off the activity that the process died in when it is not the first time, whoever it was: the same one may
-    /// come back under another name. The first time it is one client's fault as any.
-    fn switch_off(&self, death: &Death, before: &[&Death], now: Moment) -> Option<(Activity, Tripped)> {
-        let (activity, culprit) = blamed(death)?;
-        let again = before.iter().filter(|one| blamed(one).is_some_and(|(on, _)| on == activity)).count();
+    /// Switches off the activities that the process has died in before, whoever it was: the same one may come back under
+    /// another name. The first time it is one client's fault as any.
+    fn switch_off(&self, death: &Death, before: &[&Death], now: Moment) -> Vec<(Activity, Tripped)> {
         let passed = between(death.time, now.time);
-        let tripped = if again > 0 {
-            self.breakers.trip(activity, again, passed, now.instant)
-        } else if death.culprit().is_some() && passed <= self.breakers.settings().window {
-            self.breakers.fault(activity, culprit.identity.as_ref()?, now.instant)
-        } else {
-            None
-        };
-        tripped.map(|tripped| {
-            self.counters.tripped.add();
-            (activity.clone(), tripped)
-        })
+        let again = deadly_again(death, before);
+        let mut tripped: Vec<_> = again
+            .iter()
+            .filter_map(|(activity, again)| {
+                let tripped = self.breakers.trip(activity, *again, passed, now.instant)?;
+                Some(((*activity).clone(), tripped))
+            })
+            .collect();
+        if again.is_empty() && passed <= self.breakers.settings().window {
+            tripped.extend(self.count_first(death, now));
+        }
+        tripped.iter().for_each(|_| self.counters.tripped.add());
+        tripped
     }
+
+    /// Counts a death as a fault of its culprit in its activity.
+    fn count_first(&self, death: &Death, now: Moment) -> Option<(Activity, Tripped)> {
+        let Culprit { activity, identity, .. } = death.culprit()?;
+        let (activity, identity) = (activity.as_ref()?, identity.as_ref()?);
+        let tripped = self.breakers.fault(activity, identity, now.instant)?;
+        Some((activity.clone(), tripped))
+    }
+}
+
+/// The activities that a death and earlier ones speak against, each with how many of the earlier ones.
+///
+/// The culprit's, whenever it was at work in an earlier death as well. Of suspects' the one that was at work in most of the
+/// earlier ones: whoever is killed again and again has it every time, and the work of others now and then. When several
+/// were in as many, nobody knows which it is; after two earlier deaths all of them are.
+fn deadly_again<'a>(death: &'a Death, before: &[&Death]) -> Vec<(&'a Activity, usize)> {
+    let times =
+        |activity: &Activity| before.iter().filter(|one| activities(one).any(|on| on == activity)).count();
+    let mut again: Vec<(&Activity, usize)> = Vec::new();
+    for activity in activities(death) {
+        let times = times(activity);
+        if times > 0 && again.iter().all(|(known, _)| *known != activity) {
+            again.push((activity, times));
+        }
+    }
+    let most = again.iter().map(|(_, times)| *times).max().unwrap_or(0);
+    again.retain(|(_, times)| *times == most);
+    let is_known = again.len() <= 1 || most > 1;
+    if is_known { again } else { Vec::new() }
+}
+
+/// What was at work when the process died.
+fn activities(death: &Death) -> impl Iterator<Item = &Activity> {
+    death.culprits.iter().filter_map(|culprit| culprit.activity.as_ref())
 }
 
 /// The time between two times. Which is the first does not matter: calendars are set back.
@@ -129,12 +163,6 @@ fn the_only_one(death: &Death) -> Option<&Culprit> {
     death.culprits.iter().all(|culprit| culprit.id == first.id).then_some(first)
 }
 
-/// The activity that a death speaks against: the culprit's, or that of the only one who was at work.
-fn blamed(death: &Death) -> Option<(&Activity, &Culprit)> {
-    let [culprit] = &death.culprits[..] else { return None };
-    Some((culprit.activity.as_ref()?, culprit))
-}
-
 /// Whether one who was at work when the process was killed was so before. An address that others used as well, then or
 /// now, is nobody.
 fn is_suspect_again(suspect: &Culprit, before: &[&Death]) -> bool {
@@ -145,6 +173,15 @@ fn is_suspect_again(suspect: &Culprit, before: &[&Death]) -> bool {
     };
     let is_same = |earlier: &Culprit| one_person(earlier) && earlier.identity == suspect.identity;
     one_person(suspect) && before.iter().any(|death| death.culprits.iter().any(is_same))
+}
+
+impl Death {
+    /// The death as an incident, for whoever shows what an earlier run has told. What followed from it then is not known:
+    /// the verdict is that its clients were disconnected.
+    #[must_use]
+    pub fn to_incident(&self) -> Incident {
+        incident_of(self, the_only_one(self), false)
+    }
 }
 
 fn incident_of(death: &Death, offender: Option<&Culprit>, quarantined: bool) -> Incident {

@@ -91,7 +91,7 @@ fn judge(record: Option<Record>) {
     let mut exit = Exit::now(Duration::from_secs(1));
     exit.signal = Some("SIGSEGV".to_owned());
     for wedged in [false, true] {
-        exit.wedged = wedged;
+        exit.wedged = wedged.then_some(std::time::Duration::from_secs(10));
         let death = Death::new(exit.clone(), record.as_ref());
         assert!(death.culprits.len() <= 64 && death.last.len() <= 16);
         assert!(death.culprit().is_none() || death.culprits.len() == 1);

@@ -29,6 +29,10 @@ impl Callbacks {
         }
     }
 
+    pub(super) fn not_started(&mut self, generation: u64) -> Option<Happening> {
+        guarded(|| self.black_box.not_started(generation)).err()
+    }
+
     pub(super) fn answered(&self, generation: u64) -> Result<Option<Duration>, Happening> {
         guarded(|| self.black_box.answered(generation))
     }

@@ -23,6 +23,8 @@ const JOURNAL: &str = "watertight-journal";
 
 /// How many minidumps are kept.
 const MINIDUMPS: usize = 16;
+/// A minidump that has no incident's name after this is nobody's: its helper was slower than the death.
+const TOO_LATE: Duration = Duration::from_secs(60);
 
 /// A [`BlackBox`] that knows at whose work a worker died.
 ///
@@ -119,15 +121,28 @@ fn keep_minidump(directory: &Path, worker: u32, death: &Death) -> Option<String>
     }
 }
 
-/// Removes all but the latest minidumps: their names sort by time.
+/// Removes all but the latest minidumps, whose names sort by time, and those that came too late for their death.
 fn forget_oldest(directory: &Path) {
     let Ok(entries) = fs::read_dir(directory) else { return };
-    let is_ours = |path: &PathBuf| {
-        let name = path.file_stem().and_then(|name| name.to_str());
-        path.extension().is_some_and(|kind| kind == "dmp")
-            && name.is_some_and(|name| name.parse::<IncidentId>().is_ok())
-    };
-    let mut dumps: Vec<_> = entries.flatten().map(|entry| entry.path()).filter(is_ours).collect();
+    let (mut dumps, mut late) = (Vec::new(), Vec::new());
+    for entry in entries.flatten() {
+        let path = entry.path();
+        let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
+        let is_kind = |kind: &str| path.extension().is_some_and(|extension| extension == kind);
+        let age = entry.metadata().and_then(|file| file.modified()).ok().and_then(|time| time.elapsed().ok());
+        if is_kind("dmp") && name.parse::<IncidentId>().is_ok() {
+            dumps.push(path);
+        } else if (is_kind("dmp") || is_kind("part"))
+            && name.parse::<u32>().is_ok()
+            && age.is_some_and(|age| age > TOO_LATE)
+        {
+            late.push(path);
+        }
+    }
+    for path in late {
+        // Its helper may be about to remove it as well.
+        let _ = fs::remove_file(path);
+    }
     dumps.sort();
     for old in &dumps[..dumps.len().saturating_sub(MINIDUMPS)] {
         if let Err(error) = fs::remove_file(old) {
@@ -174,6 +189,10 @@ impl BlackBox for Recording {
         Ok(vec![(BOARD, inherited), (JOURNAL, self.journal.try_clone()?.into())])
     }
 
+    fn not_started(&mut self, generation: u64) {
+        self.boards.remove(&generation);
+    }
+
     fn answered(&self, generation: u64) -> Option<Duration> {
         let board = self.boards.get(&generation)?;
         // A worker that keeps no board does not say.
@@ -193,8 +212,10 @@ impl BlackBox for Recording {
 
     fn died(&mut self, death: &WorkerDeath) {
         let board = self.boards.remove(&death.generation);
-        // One that was never ready served nobody.
-        if is_crash(death) || !(death.was_asked_for() || death.told == Some(Told::NotReady)) {
+        // One that ends by itself before it is ready is a fault of its configuration, and served nobody.
+        let served = death.was_ready || matches!(death.ending, Ending::Signal(_));
+        let unasked = served && !death.was_asked_for() && death.told != Some(Told::NotReady);
+        if unasked || is_crash(death) {
             self.bury(death, board);
         }
     }

@@ -261,7 +261,14 @@ impl Parent {
 
     fn act(&mut self, action: Action) -> Option<Event> {
         match action {
-            Action::Start { generation, after_death } => return Some(self.start(generation, after_death)),
+            Action::Start { generation, after_death } => {
+                let event = self.start(generation, after_death);
+                if let Event::CannotStart { .. } = event {
+                    let trouble = self.callbacks.not_started(generation);
+                    trouble.iter().for_each(|trouble| self.tell(trouble));
+                }
+                return Some(event);
+            }
             Action::Signal { generation, signal } => self.signal(generation, signal),
             Action::Died(death) => {
                 let trouble = self.callbacks.died(&death);

@@ -146,7 +146,7 @@ fn the_culprit_is_refused_and_remembered() {
     assert_eq!(incident.verdict, Verdict::Quarantine);
     assert_eq!(incident.offender.as_ref().and_then(|who| who.identity.clone()), Some(eve.clone()));
     assert_eq!((&held[0].0, held[0].1.incident), (&eve, incident.id));
-    assert!(tripped.is_none() && run.off_for(&fire()).is_none(), "one death is one client's");
+    assert!(tripped.is_empty() && run.off_for(&fire()).is_none(), "one death is one client's");
     assert_eq!(run.inner.counters.quarantined.get(), 1);
 }
 
@@ -256,7 +256,7 @@ fn the_work_that_was_deadly_twice_is_off_for_longer_each_time() {
         deaths.push((exact(Duration::ZERO, named(&format!("user:{number}"))), false));
         let run = run(deaths.clone());
         let told = run.concludes();
-        let tripped = told.last().and_then(|last| last.tripped.clone());
+        let tripped = told.last().and_then(|last| last.tripped.first().cloned());
         let length = Duration::from_secs(seconds);
         assert_eq!(tripped.map(|(on, tripped)| (on, tripped.open_for)), Some((fire(), length)));
         let rest = run.off_for(&fire()).expect("it is off");
@@ -291,10 +291,34 @@ fn what_is_off_stays_off_over_a_restart_until_its_time_is_over() {
 fn deaths_of_different_work_switch_off_nothing() {
     let other = Activity::new(ActivityKind::Event, "/", "other");
     let first = exact(MINUTE, Culprit { activity: Some(other.clone()), ..named("user:1") });
-    let second = suspect(MINUTE, vec![named("user:2"), named("user:3")]);
-    let run = run(vec![(first, true), (second, true), (exact(Duration::ZERO, named("user:4")), false)]);
+    let run = run(vec![(first, true), (exact(Duration::ZERO, named("user:4")), false)]);
     run.concludes();
-    assert_eq!((run.off_for(&fire()), run.off_for(&other)), (None, None), "one of many suspects is no blame");
+    assert_eq!((run.off_for(&fire()), run.off_for(&other)), (None, None));
+}
+
+/// Others are at work when somebody kills the process: what was so every time is switched off, and not what was so by chance.
+#[test]
+fn of_many_suspects_the_work_that_was_there_every_time_is_switched_off() {
+    let at = |name: &'static str| Culprit {
+        activity: Some(Activity::new(ActivityKind::Event, "/", name)),
+        ..named("user:many")
+    };
+    let is_off =
+        |run: &Run, name: &'static str| run.off_for(&Activity::new(ActivityKind::Event, "/", name)).is_some();
+    let kill = |names: &[&'static str]| suspect(Duration::ZERO, names.iter().map(|name| at(name)).collect());
+    let after = |deaths: &[&[&'static str]]| {
+        let run = run(deaths.iter().map(|names| (kill(names), false)).collect());
+        run.concludes();
+        run
+    };
+    let two = after(&[&["kill", "echo"], &["chat", "kill"]]);
+    assert!(is_off(&two, "kill") && !is_off(&two, "echo") && !is_off(&two, "chat"));
+    let unclear = after(&[&["kill", "echo"], &["echo", "kill"]]);
+    assert!(!is_off(&unclear, "kill") && !is_off(&unclear, "echo"), "it may be either");
+    let clear = after(&[&["kill", "echo"], &["echo", "kill"], &["kill"]]);
+    assert!(is_off(&clear, "kill") && !is_off(&clear, "echo"));
+    let thrice = after(&[&["kill", "echo"], &["echo", "kill"], &["kill", "echo"]]);
+    assert!(is_off(&thrice, "kill") && is_off(&thrice, "echo"), "it has to end");
 }
 
 /// A first death is a fault in its work like any other: with those of others it switches it off.

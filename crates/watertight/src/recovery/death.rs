@@ -21,7 +21,7 @@ impl Recovery {
             for (identity, held) in &held {
                 self.tell_sinks(&Event::Quarantined { id, identity, held });
             }
-            if let Some((activity, tripped)) = &tripped {
+            for (activity, tripped) in &tripped {
                 self.tell_sinks(&Event::Tripped { id, activity, tripped });
             }
             let incident = Arc::new(incident);
