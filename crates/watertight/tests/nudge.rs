@@ -17,6 +17,9 @@ const BLOCKS: Duration = Duration::from_secs(1);
 /// What a bystander may notice of it: two looks of the watchdog, and room for a busy machine.
 const BOUND: Duration = Duration::from_millis(50);
 const RUNS: usize = 20;
+/// How many runs may be late on a machine that does other things, and how late. Without the nudge most take the whole second.
+const LATE: usize = 1;
+const NEVER: Duration = Duration::from_millis(250);
 
 /// What a client sends to have its handler block.
 const BLOCK: u8 = b'b';
@@ -97,5 +100,7 @@ fn a_blocked_thread_is_not_felt_by_others() {
     common::builder().stall_warn(long).stall_limit(long).install().expect("this binary installs here only");
     let worst: Vec<Duration> = (0..RUNS).map(|_| worst_echo()).collect();
     println!("worst echo of each run: {worst:?}");
-    assert!(worst.iter().all(|worst| *worst < BOUND), "{worst:?}");
+    // On a machine with other work the whole process may be held for longer than that, now and then.
+    let late = worst.iter().filter(|worst| **worst >= BOUND).count();
+    assert!(late <= LATE && worst.iter().all(|worst| *worst < NEVER), "{worst:?}");
 }

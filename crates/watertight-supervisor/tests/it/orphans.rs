@@ -112,8 +112,14 @@ fn a_closed_window_ends_the_service() {
     let output = std::env::temp_dir().join(format!("watertight-window-{}", std::process::id()));
     let mut command = Command::new("script");
     let program = env!("CARGO_BIN_EXE_watertight-test-worker");
+    // Whoever runs the tests may have been told to ignore hangups, and what they start is so too.
     // What it writes does not go to the terminal: this test wants to read it afterwards, too.
-    command.args(["-q", "-c", &format!("exec {program} > {}", output.display()), "/dev/null"]);
+    command.args([
+        "-q",
+        "-c",
+        &format!("exec env --default-signal=HUP {program} > {}", output.display()),
+        "/dev/null",
+    ]);
     let trial = Setup::new(command, "").start();
     let said = |what: &str| std::fs::read_to_string(&output).is_ok_and(|said| said.contains(what));
     poll_until("the first worker is ready", || said("Ready {"));
