@@ -3,19 +3,20 @@
 //! A real server in a process of its own, and a load generator of our own against it over real sockets. Every scenario
 //! prints a table, writes its numbers as JSON, and checks what must hold whatever the machine is doing.
 
-mod board;
 mod bystander;
 mod client;
-mod lanes;
 mod machine;
 mod report;
+mod scenario;
 mod server;
-mod tell;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Result;
 use clap::{Parser, ValueEnum};
+
+use crate::scenario::{Scenario, board};
 
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask bench", about = "Measures what Watertight promises")]
@@ -28,67 +29,67 @@ struct CommandLine {
     #[arg(long)]
     quick: bool,
 
-    /// The folder for the results, one file for each scenario.
-    #[arg(long, value_name = "PATH", default_value_os_t = default_results())]
-    json: PathBuf,
+    /// The folder for the results. Default: `bench/results`, and `bench/results/quick` for short measurements.
+    #[arg(long, value_name = "PATH")]
+    results: Option<PathBuf>,
+
+    /// Makes this document of the results that are there, and measures nothing.
+    #[arg(long, value_name = "PATH", conflicts_with = "scenarios")]
+    document: Option<PathBuf>,
 
     /// Measures in this process, with that board: what the scenario of the board starts.
     #[arg(long, value_enum, hide = true)]
     with_board: Option<board::Board>,
 }
 
-/// What can be measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Scenario {
-    /// How soon the client of a panic is told and closed.
-    Tell,
-    /// What it costs to run handlers on lanes.
-    Lanes,
-    /// What the board costs for each poll.
-    Board,
-}
-
 /// What every scenario is given.
 struct Run {
     quick: bool,
-    /// Where results and the servers' logs go.
+    /// Where results and the servers' logs go; the latter end in `.log`.
     results: PathBuf,
 }
 
-fn default_results() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("results")
+fn default_results(quick: bool) -> PathBuf {
+    let results = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("results");
+    if quick { results.join("quick") } else { results }
 }
 
 fn main() -> ExitCode {
-    let CommandLine { scenarios, quick, json, with_board } = CommandLine::parse();
-    if let Some(board) = with_board {
-        return match board::measure(board, quick) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("error: {error:#}");
-                ExitCode::FAILURE
-            }
-        };
+    match run(CommandLine::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
-    let run = Run { quick, results: json };
+}
+
+/// Answers whether everything holds.
+fn run(command_line: CommandLine) -> Result<bool> {
+    let CommandLine { scenarios, quick, results, document, with_board } = command_line;
+    if let Some(board) = with_board {
+        return board::measure(board, quick).map(|()| true);
+    }
+    let results = results.unwrap_or_else(|| default_results(quick));
+    if let Some(document) = document {
+        let order: Vec<_> = Scenario::value_variants().iter().map(|scenario| scenario.name()).collect();
+        return report::write_document(&document, &results, &order).map(|()| true);
+    }
+    let run = Run { quick, results };
     let chosen = if scenarios.is_empty() { Scenario::value_variants() } else { &scenarios };
     let mut all_passed = true;
     for scenario in chosen {
-        let outcome = match scenario {
-            Scenario::Tell => tell::run(&run),
-            Scenario::Lanes => lanes::run(&run),
-            Scenario::Board => board::run(&run),
-        };
-        match outcome {
+        match scenario.run(&run) {
             Ok(verdict) => {
                 print!("\n{verdict}");
                 all_passed &= verdict.passed(run.quick);
             }
             Err(error) => {
-                eprintln!("error: {error:#}");
+                eprintln!("error: {}: {error:#}", scenario.name());
                 all_passed = false;
             }
         }
     }
-    if all_passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    Ok(all_passed)
 }

@@ -11,11 +11,31 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use serde::Serialize;
 
 /// How long a server may take until it listens.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What a server prints, with its address, once it listens.
 const READY: &str = "listening on http://";
+
+/// What the handlers of the bench's server run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Kind {
+    Bare,
+    Guarded,
+}
+
+impl Kind {
+    pub(crate) const BOTH: [Self; 2] = [Self::Bare, Self::Guarded];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Bare => "bare",
+            Self::Guarded => "guarded",
+        }
+    }
+}
 
 /// A running server; killed when dropped.
 pub(crate) struct Server {
@@ -28,6 +48,23 @@ impl Server {
     pub(crate) fn lab(log: &Path) -> Result<Self> {
         let mut command = Command::new(binary("WATERTIGHT_SERVER", "game-admin-backend")?);
         command.args(["--lab", "--port", "0"]);
+        Self::start(command, log)
+    }
+
+    /// The server of the bench, on a free port: the same handlers on bare socketioxide and on Watertight. It logs to `log`.
+    pub(crate) fn bench(kind: Kind, arguments: &[&str], log: &Path) -> Result<Self> {
+        Self::of_bench("watertight-bench-server", kind, arguments, log)
+    }
+
+    /// The same, with every allocation counted: slower, and `/stats` says to the byte what it holds.
+    pub(crate) fn counted(kind: Kind, arguments: &[&str], log: &Path) -> Result<Self> {
+        Self::of_bench("watertight-bench-server-counted", kind, arguments, log)
+    }
+
+    fn of_bench(program: &str, kind: Kind, arguments: &[&str], log: &Path) -> Result<Self> {
+        let variable = program.to_uppercase().replace('-', "_");
+        let mut command = Command::new(binary(&variable, program)?);
+        command.arg(kind.name()).args(arguments);
         Self::start(command, log)
     }
 

@@ -27,7 +27,12 @@ pub(crate) fn test_client() -> PathBuf {
 
 /// The server that the Node suite and the measurements start.
 pub(crate) fn server_binary() -> PathBuf {
-    target_dir().join("release").join(format!("game-admin-backend{}", env::consts::EXE_SUFFIX))
+    release_binary("game-admin-backend")
+}
+
+/// A program that has been built for release.
+pub(crate) fn release_binary(name: &str) -> PathBuf {
+    target_dir().join("release").join(format!("{name}{}", env::consts::EXE_SUFFIX))
 }
 
 /// The cargo that runs us, called from the root.

@@ -39,7 +39,7 @@ enum Chore {
     },
     /// Measure what Watertight promises, against a real server.
     Bench {
-        /// Only this scenario; may be given several times. `tell` is how soon the client of a panic is told.
+        /// Only this scenario; may be given several times. An unknown one is answered with those there are.
         #[arg(long, value_name = "SCENARIO")]
         only: Vec<String>,
 

@@ -17,7 +17,7 @@ use watertight::{Activity, ActivityKind, Guarded, Lease, NoResponder, Registry, 
 
 use crate::Run;
 use crate::machine::Watch;
-use crate::report::{self, Columns, Verdict};
+use crate::report::{Report, Table};
 
 /// What the board may cost for each poll, in nanoseconds.
 const BAR: f64 = 10.0;
@@ -60,30 +60,37 @@ struct Results {
 }
 
 /// Measures the three.
-pub(crate) fn run(run: &Run) -> Result<Verdict> {
-    println!("what the board costs: nanoseconds for one poll\n");
-    let columns = Columns::print_heads(["board", "", "no scope", "again", "another", "ready"]);
+pub(crate) fn run(run: &Run) -> Result<Report> {
+    let mut report = Report::new(
+        "The board",
+        "One poll of a future that does nothing: without a scope, in the same scope again and again, in another scope than \
+         before, and in one that is done at once. With the board in its own memory, in memory that outlives the process, \
+         and with a board that is full, on which nothing is written: the difference to the latter is what the board costs.",
+    );
+    let mut table =
+        Table::begin("One poll, in nanoseconds", 1, &["board", "no scope", "again", "another", "ready"]);
     let watch = Watch::start(&[]);
-    let of = |board: Board| {
+    let mut of = |board: Board| {
         let costs = measured(board, run.quick)?;
         let Costs { bare, again, another, ready } = costs;
-        let [bare, again, another, ready] = [bare, again, another, ready].map(|ns| format!("{ns:.2}"));
-        columns.print(&[format!("{board:?}").to_lowercase(), String::new(), bare, again, another, ready]);
+        let mut row = vec![format!("{board:?}").to_lowercase()];
+        row.extend([bare, again, another, ready].map(|ns| format!("{ns:.2}")));
+        table.row(row);
         Ok::<_, anyhow::Error>(costs)
     };
     let (full, own, shared) = (of(Board::Full)?, of(Board::Own)?, of(Board::Shared)?);
-    let mut verdict = Verdict::default();
     for (name, board) in [("in its own memory", own), ("in shared memory", shared)] {
         for (what, with, without) in
             [("again", board.again, full.again), ("another", board.another, full.another)]
         {
             let costs = with - without;
             let line = format!("a board {name} costs {costs:.2} ns for each poll, {what} (< {BAR})");
-            if costs < BAR { verdict.met.push(line) } else { verdict.missed.push(line) }
+            report.verdict.bar(costs < BAR, line);
         }
     }
-    report::write(&run.results, "board", &Results { own, shared, full, others_cpu: watch.others() })?;
-    Ok(verdict)
+    report.tables.push(table);
+    report.keep(&Results { own, shared, full, others_cpu: watch.others() })?;
+    Ok(report)
 }
 
 fn measured(board: Board, quick: bool) -> Result<Costs> {

@@ -48,6 +48,13 @@ pub(crate) fn cpu_time(process: u32) -> Option<Duration> {
     Some(Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND))
 }
 
+/// How much memory a process has resident, in bytes. `None` where the operating system does not tell.
+pub(crate) fn resident(process: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(line.trim().trim_end_matches(" kB").parse::<u64>().ok()? * 1024)
+}
+
 /// `USER_HZ`, which is the same on every Linux.
 const TICKS_PER_SECOND: u64 = 100;
 

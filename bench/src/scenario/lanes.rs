@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::Run;
 use crate::client::{Client, Packet, Transport};
 use crate::machine;
-use crate::report::{self, Columns, Verdict};
+use crate::report::{Report, Spread, Table};
 use crate::server::{Server, binary};
 
 /// Of the throughput on the server's own runtime, at least so much.
@@ -29,7 +29,7 @@ struct Case {
     window: usize,
     rounds: Vec<[Pass; 2]>,
     /// Medians of the ratios of lanes to shared.
-    throughput: f64,
+    throughput: Spread,
     cpu: f64,
 }
 
@@ -42,21 +42,28 @@ struct Pass {
 }
 
 /// Measures throughput and CPU time with lanes and without.
-pub(crate) fn run(run: &Run) -> Result<Verdict> {
+pub(crate) fn run(run: &Run) -> Result<Report> {
     let servers = [server(run, "off")?, server(run, "on")?];
     let (rounds, length) = if run.quick { (QUICK_ROUNDS, QUICK_ROUND) } else { (ROUNDS, ROUND) };
-    println!("what lanes cost: echoes over WebSocket, {rounds} rounds, turn by turn\n");
-    let columns = Columns::print_heads([
-        "clients",
-        "in flight",
-        "shared /s",
-        "lanes /s",
-        "ratio",
-        "shared µs",
-        "lanes µs",
-        "CPU ratio",
-    ]);
-    let mut verdict = Verdict::default();
+    let mut report = Report::new(
+        "Lanes",
+        "Echoes over WebSocket against the server with its handlers on lanes (`--lanes on`) and on the threads that do I/O \
+         (`--lanes off`), turn by turn: throughput, and the server's CPU time for each message.",
+    );
+    let mut table = Table::begin(
+        format!("Lanes against shared: medians of {rounds} rounds"),
+        0,
+        &[
+            "clients",
+            "in flight",
+            "shared /s",
+            "lanes /s",
+            "ratio              ",
+            "shared µs",
+            "lanes µs",
+            "CPU ratio",
+        ],
+    );
     let mut cases = Vec::new();
     for (clients, window, has_bar) in CLIENTS {
         let mut passes = Vec::new();
@@ -65,31 +72,36 @@ pub(crate) fn run(run: &Run) -> Result<Verdict> {
             let lanes = pass(&servers[1], clients, window, length)?;
             passes.push([shared, lanes]);
         }
-        let throughput = median(passes.iter().map(|[shared, lanes]| lanes.per_second / shared.per_second));
-        let cpu = median(passes.iter().map(|[shared, lanes]| lanes.cpu_per_message / shared.cpu_per_message));
-        let of = |which: usize, what: fn(&Pass) -> f64| median(passes.iter().map(|pass| what(&pass[which])));
-        columns.print(&[
+        let ratios = |what: fn(&Pass) -> f64| {
+            Spread::of(passes.iter().map(|[shared, lanes]| what(lanes) / what(shared)))
+        };
+        let throughput = ratios(|pass| pass.per_second);
+        let cpu = ratios(|pass| pass.cpu_per_message).median;
+        let of = |which: usize, what: fn(&Pass) -> f64| {
+            Spread::of(passes.iter().map(|pass| what(&pass[which]))).median
+        };
+        table.row(vec![
             clients.to_string(),
             window.to_string(),
             format!("{:.0}", of(0, |pass| pass.per_second)),
             format!("{:.0}", of(1, |pass| pass.per_second)),
-            format!("{throughput:.3}"),
+            throughput.to_string(),
             format!("{:.1}", of(0, |pass| pass.cpu_per_message)),
             format!("{:.1}", of(1, |pass| pass.cpu_per_message)),
             format!("{cpu:.3}"),
         ]);
-        let line = format!(
-            "{clients} clients, {window} in flight: lanes have {throughput:.3} of the throughput (≥ {BAR})"
-        );
-        match (has_bar, throughput >= BAR) {
-            (false, _) => {}
-            (true, true) => verdict.met.push(line),
-            (true, false) => verdict.missed.push(line),
+        if has_bar {
+            let part = throughput.median;
+            let line = format!(
+                "{clients} clients, {window} in flight: lanes have {part:.3} of the throughput (≥ {BAR})"
+            );
+            report.verdict.bar(part >= BAR, line);
         }
         cases.push(Case { clients, window, rounds: passes, throughput, cpu });
     }
-    report::write(&run.results, "lanes", &cases)?;
-    Ok(verdict)
+    report.tables.push(table);
+    report.keep(&cases)?;
+    Ok(report)
 }
 
 fn server(run: &Run, lanes: &str) -> Result<Server> {
@@ -148,10 +160,4 @@ async fn echo_until(mut client: Client, window: usize, end: Instant) -> Result<u
             other => anyhow::bail!("echo {echoed} is answered with {other:?}"),
         }
     }
-}
-
-fn median(numbers: impl Iterator<Item = f64>) -> f64 {
-    let mut numbers: Vec<f64> = numbers.collect();
-    numbers.sort_by(f64::total_cmp);
-    numbers.get(numbers.len() / 2).copied().unwrap_or(f64::NAN)
 }

@@ -16,7 +16,7 @@ use crate::Run;
 use crate::bystander::Bystander;
 use crate::client::{Client, Packet, Received, Transport};
 use crate::machine;
-use crate::report::{self, Columns, Times, Verdict, ms, or_dash};
+use crate::report::{Report, Table, Times, Verdict, ms, or_dash};
 use crate::server::Server;
 
 const LAB: &str = "/lab";
@@ -57,43 +57,36 @@ struct Round {
     load: Option<f64>,
 }
 
-/// What is written.
-#[derive(Serialize)]
-struct Results<'a> {
-    bar_ms: f64,
-    quick: bool,
-    verdict: &'a Verdict,
-    cases: &'a [Case],
-}
-
-pub(crate) fn run(run: &Run) -> Result<Verdict> {
+pub(crate) fn run(run: &Run) -> Result<Report> {
     let server = Server::lab(&run.results.join("tell.server.log"))?;
     let bystander = Bystander::start(server.address(), LAB)?;
-    let mut verdict = Verdict::default();
-    let cases = measure(run, &server, &bystander, &mut verdict)?;
+    let mut report = Report::new("Time to tell", ABOUT);
+    let cases = measure(run, &server, &bystander, &mut report)?;
     match bystander.finish() {
         Ok(echoes) => println!("the bystander's {echoes} echoes all came back in order"),
-        Err(error) => verdict.faults.push(format!("the bystander noticed something: {error:#}")),
+        Err(error) => report.verdict.faults.push(format!("the bystander noticed something: {error:#}")),
     }
     for case in &cases {
-        case.judge(&mut verdict);
+        case.judge(&mut report.verdict);
     }
-    let results =
-        Results { bar_ms: BAR.as_secs_f64() * 1000.0, quick: run.quick, verdict: &verdict, cases: &cases };
-    report::write(&run.results, "tell", &results)?;
-    Ok(verdict)
+    report.keep(&cases)?;
+    Ok(report)
 }
+
+const ABOUT: &str = "From a client's emit that makes its handler panic until it has the `incident`, and until its \
+    connection is closed. Each offender connects afresh, which is not timed, and echoes once over the same connection, which \
+    shows what the path itself takes.";
 
 /// All rounds of all cases. Round by round, so that a busy minute of the machine spoils a round of each case and not
 /// every round of one.
-fn measure(run: &Run, server: &Server, bystander: &Bystander, verdict: &mut Verdict) -> Result<Vec<Case>> {
+fn measure(run: &Run, server: &Server, bystander: &Bystander, report: &mut Report) -> Result<Vec<Case>> {
     let (sites, offenders) = if run.quick { (&SITES[..1], QUICK_OFFENDERS) } else { (&SITES[..], OFFENDERS) };
     let mut cases: Vec<Case> = Transport::ALL
         .iter()
         .flat_map(|&transport| sites.iter().map(move |&site| Case { transport, site, rounds: Vec::new() }))
         .collect();
-    println!("time to tell, in ms: {offenders} offenders a round, told p99 below {} once", ms(BAR));
-    let columns = Columns::print_heads(HEADS);
+    let title = format!("In ms, {offenders} offenders a round; told p99 must be below {} once", ms(BAR));
+    let mut table = Table::begin(title, 2, &HEADS);
     // One thread and nothing else on its runtime: what the client adds is small and always the same.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     for number in 1..=ROUNDS {
@@ -102,17 +95,19 @@ fn measure(run: &Run, server: &Server, bystander: &Bystander, verdict: &mut Verd
                 continue;
             }
             let warm_up = if number == 1 { WARM_UP } else { 0 };
-            let round = Round::run(&runtime, server, bystander, case, (warm_up, offenders), verdict)?;
-            columns.print(&round.cells(case, &number.to_string()));
+            let round =
+                Round::run(&runtime, server, bystander, case, (warm_up, offenders), &mut report.verdict)?;
+            table.tell(&round.cells(case, &number.to_string()));
             case.rounds.push(round);
         }
     }
     for case in &cases {
-        if let (true, Some(best), Some(median)) = (case.rounds.len() > 1, case.best(), case.median()) {
-            columns.print(&best.cells(case, "best"));
-            columns.print(&median.cells(case, "median"));
+        if let (Some(best), Some(median)) = (case.best(), case.median()) {
+            table.row(best.cells(case, "best").to_vec());
+            table.row(median.cells(case, "median").to_vec());
         }
     }
+    report.tables.push(table);
     Ok(cases)
 }
 
@@ -158,7 +153,7 @@ impl Case {
         let (bar, rounds) = (ms(BAR), rounds.len());
         let line =
             format!("{site} over {transport}: told p99 {best} ms in the best of {rounds}, bar {bar} ms");
-        if self.has_met_the_bar() { verdict.met.push(line) } else { verdict.missed.push(line) }
+        verdict.bar(self.has_met_the_bar(), line);
     }
 }
 

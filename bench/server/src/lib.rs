@@ -1,0 +1,92 @@
+//! The server under measurement: the same handlers, on bare socketioxide and on Watertight as a library is used, with
+//! its defaults.
+
+mod bare;
+mod guarded;
+mod judge;
+
+use std::future::Future;
+
+use anyhow::Result;
+use axum::Json;
+use axum::Router;
+use axum::routing::get;
+use clap::{Parser, ValueEnum};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+#[derive(Debug, Parser)]
+#[command(about = "The server that `cargo xtask bench` measures")]
+struct CommandLine {
+    /// What the handlers run on.
+    #[arg(value_enum)]
+    kind: Kind,
+
+    /// A panic fails its event, and its client stays: for as many panics as the server can take.
+    #[arg(long)]
+    forgive: bool,
+
+    /// The port on 127.0.0.1; 0 is a free one.
+    #[arg(long, default_value_t = 0)]
+    port: u16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// socketioxide and axum, as they are.
+    Bare,
+    /// The same with Watertight's imports.
+    Guarded,
+}
+
+/// How much memory the program has allocated and not freed, in bytes.
+pub type Allocated = fn() -> usize;
+
+/// Serves until it is killed. Prints `listening on http://ADDRESS` when it does.
+///
+/// # Errors
+///
+/// When the server cannot be set up.
+pub fn main(allocated: Option<Allocated>) -> Result<()> {
+    let CommandLine { kind, forgive, port } = CommandLine::parse();
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+        match kind {
+            Kind::Bare => bare::serve(port, allocated).await,
+            Kind::Guarded => guarded::serve(port, allocated, forgive).await,
+        }
+    })
+}
+
+/// `/stats`: what the server holds, as JSON, with what `more` adds.
+fn stats<F>(
+    allocated: Option<Allocated>,
+    sockets: impl Fn() -> usize + Clone + Send + Sync + 'static,
+    more: F,
+) -> Router
+where
+    F: Fn() -> Value + Clone + Send + Sync + 'static,
+{
+    let stats = async move || {
+        Json(json!({
+            "allocated": allocated.map(|allocated| allocated()),
+            "sockets": sockets(),
+            "judged": more(),
+        }))
+    };
+    Router::new().route("/stats", get(stats))
+}
+
+/// Binds the port and says where it listens.
+async fn listen(port: u16) -> Result<TcpListener> {
+    let listener = TcpListener::bind(("127.0.0.1", port)).await?;
+    println!("listening on http://{}", listener.local_addr()?);
+    Ok(listener)
+}
+
+/// Ends with the request to stop, or by itself.
+async fn until_stopped(serving: impl Future<Output = std::io::Result<()>>) -> Result<()> {
+    tokio::select! {
+        served = serving => Ok(served?),
+        _ = tokio::signal::ctrl_c() => Ok(()),
+    }
+}

@@ -1,0 +1,52 @@
+//! What can be measured, each in a file of its own.
+
+pub(crate) mod board;
+mod lanes;
+mod tell;
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use crate::Run;
+use crate::machine::Listening;
+use crate::report::Verdict;
+
+/// What can be measured, in the order of the document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Scenario {
+    /// How soon the client of a panic is told and closed.
+    Tell,
+    /// What it costs to run handlers on lanes.
+    Lanes,
+    /// What the board costs for each poll.
+    Board,
+}
+
+impl Scenario {
+    /// What its results are called.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Tell => "tell",
+            Self::Lanes => "lanes",
+            Self::Board => "board",
+        }
+    }
+
+    /// Measures, prints, and writes the results.
+    ///
+    /// # Errors
+    ///
+    /// When it could not be measured.
+    pub(crate) fn run(self, run: &Run) -> Result<Verdict> {
+        let listening = Listening::start();
+        let report = match self {
+            Self::Tell => tell::run(run),
+            Self::Lanes => lanes::run(run),
+            Self::Board => board::run(run),
+        }?;
+        for note in &report.notes {
+            println!("\n{note}");
+        }
+        report.write(&run.results, self.name(), run.quick, listening.end())
+    }
+}
