@@ -13,6 +13,8 @@ use tower_layer::Layer;
 use tower_service::Service;
 use watertight::{Connection, quietly};
 
+use crate::head;
+
 /// Guards a service's requests. [`serve`](crate::serve) adds it by itself; use it with other servers.
 ///
 /// A request whose handler panics is answered with status 500 instead of losing its connection, which a
@@ -121,6 +123,7 @@ where
         if let Some(connection) = &self.connection {
             request.extensions_mut().insert(connection.clone());
         }
+        head::detach(&mut request);
         let connection = request.extensions().get::<Connection>().cloned();
         let future = quietly(|| self.inner.call(request));
         let closing = self.closing.clone();
