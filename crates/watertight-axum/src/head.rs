@@ -75,7 +75,9 @@ mod tests {
 
     #[test]
     fn requests_that_are_soon_done_are_left_alone() {
-        for target in ["/", "/socket.io/?EIO=4&transport=polling&sid=x", "/socket.io/?sid=x&EIO=4", "/?a=EIO=4"] {
+        for target in
+            ["/", "/socket.io/?EIO=4&transport=polling&sid=x", "/socket.io/?sid=x&EIO=4", "/?a=EIO=4"]
+        {
             let (read, mut request) = request(target, &[("accept", "*/*")]);
             detach(&mut request);
             assert!(!read.is_unique(), "{target}");

@@ -72,7 +72,7 @@ pub trait Policy: Send + Sync + 'static {
     fn judge(&self, case: &Case<'_>) -> Verdict;
 
     /// How long a handler of `activity` may run before it is cancelled; `None` is for ever. Asked once for each handler
-    /// that is registered, on the thread that registers it.
+    /// that is registered, before it runs for the first time.
     fn deadline(&self, _activity: &Activity) -> Option<Duration> {
         None
     }

@@ -187,6 +187,8 @@ impl<H: Clone, E: Size> Hold<H, E> {
                         self.phase.store(waiting.next as u8, Ordering::Release);
                         if waiting.next == Phase::Open {
                             *hold = None;
+                            // It rarely grows any more, and sockets are many.
+                            handlers.shrink_to_fit();
                         }
                         return;
                     }

@@ -23,7 +23,7 @@ use socketioxide::socket::{DisconnectReason, Socket};
 use tokio::sync::Notify;
 use watertight::{
     Activity, ActivityKind, Attribution, Compartment, Fault, Misbehaviour, Notice, Probe, Registry, Report,
-    Scope, Seal, SealMode, Strand, Told,
+    Seal, SealMode, Strand, Told,
 };
 
 use self::hold::{Hold, Outcome, Phase, Size};
@@ -142,7 +142,7 @@ impl<A: Adapter> Gate<A> {
         T: 'static,
     {
         let activity = Activity::new(ActivityKind::Event, socket.ns().to_owned(), event.clone());
-        let handler = Scoped::new(handler, Scope::for_handler(Arc::clone(&self.compartment), activity));
+        let handler = Scoped::new(handler, Arc::clone(&self.compartment), activity);
         let handler: Arc<dyn Dispatch<A>> = Arc::new(handler);
         let delivers = self.hold.register(event.clone(), Arc::clone(&handler));
         socket.on(event, MessageGuard::new(Arc::clone(self), handler));
@@ -159,7 +159,7 @@ impl<A: Adapter> Gate<A> {
         T: 'static,
     {
         let activity = Activity::new(ActivityKind::Fallback, socket.ns().to_owned(), "");
-        let handler = Scoped::new(handler, Scope::for_handler(Arc::clone(&self.compartment), activity));
+        let handler = Scoped::new(handler, Arc::clone(&self.compartment), activity);
         let delivers = self.hold.register_fallback(Arc::new(handler));
         socket.on_fallback(FallbackGuard(Arc::clone(self)));
         if delivers {

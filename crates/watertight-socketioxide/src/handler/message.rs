@@ -2,12 +2,12 @@
 
 use std::future::Future;
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use socketioxide::adapter::Adapter;
 use socketioxide::handler::{FromMessage, FromMessageParts, Value};
 use socketioxide::socket::Socket;
-use watertight::{Admission, Guarded, Misbehaviour, Notice, Scope, Watertight};
+use watertight::{Activity, Admission, Compartment, Guarded, Misbehaviour, Notice, Scope, Watertight};
 
 use super::macros::extract;
 use super::refusal::{Refusal, refuse};
@@ -130,13 +130,20 @@ pub(crate) trait Dispatch<A: Adapter>: Send + Sync {
 /// A handler and the scope it runs in.
 pub(crate) struct Scoped<H, T> {
     handler: H,
-    scope: Scope,
+    compartment: Arc<Compartment>,
+    activity: Activity,
+    /// Made for the first message: most sockets never send most events.
+    scope: OnceLock<Scope>,
     _arguments: PhantomData<fn() -> T>,
 }
 
 impl<H, T> Scoped<H, T> {
-    pub(crate) fn new(handler: H, scope: Scope) -> Self {
-        Self { handler, scope, _arguments: PhantomData }
+    pub(crate) fn new(handler: H, compartment: Arc<Compartment>, activity: Activity) -> Self {
+        Self { handler, compartment, activity, scope: OnceLock::new(), _arguments: PhantomData }
+    }
+
+    fn scope(&self) -> &Scope {
+        self.scope.get_or_init(|| Scope::for_handler(Arc::clone(&self.compartment), self.activity.clone()))
     }
 }
 
@@ -147,13 +154,13 @@ where
 {
     fn dispatch(&self, s: Arc<Socket<A>>, v: Value, ack_id: Option<i64>) {
         // It may have waited for a lane while its socket was sealed.
-        if !self.scope.compartment().is_live() {
+        if !self.compartment.is_live() {
             return;
         }
         let breakers = watertight::installed().map(Watertight::breakers);
-        let scope = match breakers.map(|breakers| breakers.admission(self.scope.activity())) {
-            None | Some(Admission::Pass) => self.scope.clone(),
-            Some(Admission::Probe(probe)) => self.scope.trying(probe),
+        let scope = match breakers.map(|breakers| breakers.admission(&self.activity)) {
+            None | Some(Admission::Pass) => self.scope().clone(),
+            Some(Admission::Probe(probe)) => self.scope().trying(probe),
             Some(Admission::Refused { retry_after }) => {
                 return refuse(&s, ack_id, &Refusal::breaker_open(retry_after));
             }
