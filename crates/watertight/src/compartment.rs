@@ -136,6 +136,7 @@ impl Compartment {
 
     /// A number that no other compartment of this process ever has.
     #[must_use]
+    #[inline]
     pub fn key(&self) -> u64 {
         self.key
     }
@@ -292,6 +293,7 @@ impl Compartment {
 
     /// Whether it may start new work.
     #[must_use]
+    #[inline]
     pub fn is_live(&self) -> bool {
         self.state.get() == State::Live
     }

@@ -10,27 +10,19 @@ use tokio::time::{Instant, Sleep};
 use crate::recovery;
 
 /// How long a piece of work may take. Costs a clock reading when the work begins and a timer once it has to wait: work
-/// that is done at its first poll has neither.
+/// that is done at its first poll has neither. Part of every handler's task, so it is small: the limit is its scope's.
+#[derive(Default)]
 pub(crate) struct Deadline {
-    limit: Duration,
     due: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Deadline {
-    pub(crate) fn new(limit: Duration) -> Self {
-        Self { limit, due: None, timer: None }
-    }
-
-    pub(crate) fn limit(&self) -> Duration {
-        self.limit
-    }
-
     /// The work is about to be polled: from the first time on, its time runs.
-    pub(crate) fn begin(&mut self) {
+    pub(crate) fn begin(&mut self, limit: Duration) {
         if self.due.is_none() {
             let now = Instant::now();
-            self.due = Some(now.checked_add(self.limit).unwrap_or(now));
+            self.due = Some(now.checked_add(limit).unwrap_or(now));
         }
     }
 

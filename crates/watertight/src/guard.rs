@@ -76,6 +76,7 @@ pub(crate) fn text_of(payload: &(dyn Any + Send)) -> &str {
 /// # Errors
 ///
 /// [`Caught`], when `work` panicked.
+#[inline]
 pub fn run<R>(
     scope: Scope,
     responder: Option<impl FnOnce(&Notice) + Send + 'static>,
@@ -87,20 +88,21 @@ pub fn run<R>(
 }
 
 /// Lends the scope to the thread while `work` runs.
+#[inline]
 fn enter<R, N: FnOnce(&Notice) + Send + 'static>(
     scope: &mut Option<Scope>,
     responder: &mut Option<N>,
     work: impl FnOnce() -> R,
 ) -> Result<R, Caught> {
-    let previous = scope::enter(scope.take());
-    let outer = scope::swap_pending(None);
+    let outer = scope::enter(scope.take());
     let result = catch_unwind(AssertUnwindSafe(work));
-    *scope = scope::leave(previous);
+    let inner = scope::leave(outer);
+    *scope = inner.scope;
     if let (Err(_), Some(scope)) = (&result, &scope) {
         // Before anybody else can be let in to try.
         scope.failed();
     }
-    if let Some(seen) = scope::swap_pending(outer) {
+    if let Some(seen) = inner.pending {
         settle(seen, result.is_err(), responder);
     } else if let Err(payload) = &result {
         report_unseen(&**payload, scope.as_ref(), responder);
@@ -116,11 +118,9 @@ pub(crate) struct Carried {
 
 /// Runs `work` inside `scope` for a boundary in another thread, which is given the panic to go on with.
 pub(crate) fn carry<R>(scope: Option<Scope>, work: impl FnOnce() -> R) -> Result<R, Carried> {
-    let previous = scope::enter(scope);
-    let outer = scope::swap_pending(None);
+    let outer = scope::enter(scope);
     let result = catch_unwind(AssertUnwindSafe(work));
-    scope::leave(previous);
-    let mut seen = scope::swap_pending(outer);
+    let mut seen = scope::leave(outer).pending;
     match result {
         Ok(result) => {
             if let Some(seen) = seen {
@@ -215,9 +215,9 @@ pin_project! {
     {
         scope: Option<Scope>,
         responder: Option<N>,
-        deadline: Option<Deadline>,
-        // Whether its end is that of the scope's handler.
-        decides: bool,
+        deadline: Deadline,
+        // Whether it is the handler that its scope is for: it ends with it, and keeps to its deadline.
+        is_handler: bool,
         #[pin]
         future: Option<F>,
     }
@@ -244,15 +244,22 @@ where
 {
     /// Runs `future` inside `scope`. `responder` is called on the recovery thread when the verdict on
     /// a fault fails only this piece of work.
+    #[inline]
     pub fn new(scope: Scope, future: F, responder: Option<N>) -> Self {
-        Self { scope: Some(scope), responder, deadline: None, decides: false, future: Some(future) }
+        Self {
+            scope: Some(scope),
+            responder,
+            deadline: Deadline::default(),
+            is_handler: false,
+            future: Some(future),
+        }
     }
 
     /// Marks the future as the handler that its scope is for, and cancels it when it still runs after the time that the scope's [deadline](Scope::deadline) gives it, if
     /// any: that is a [`Fault::Deadline`] of the scope's compartment.
+    #[inline]
     pub fn as_handler(mut self) -> Self {
-        self.decides = true;
-        self.deadline = self.scope.as_ref().and_then(Scope::deadline).map(Deadline::new);
+        self.is_handler = true;
         self
     }
 
@@ -261,6 +268,7 @@ where
     /// # Errors
     ///
     /// The future itself, outside of any scope.
+    #[inline]
     pub fn in_current_scope(future: F, responder: Option<N>) -> Result<Self, F> {
         match Scope::current() {
             Some(scope) => Ok(Self::new(scope, future, responder).as_handler()),
@@ -281,8 +289,9 @@ where
     /// When polled again after it answered.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        if let Some(deadline) = this.deadline {
-            deadline.begin();
+        let limit = this.scope.as_ref().filter(|_| *this.is_handler).and_then(Scope::deadline);
+        if let Some(limit) = limit {
+            this.deadline.begin(limit);
         }
         let polled = enter(this.scope, this.responder, || {
             let future = this.future.as_mut().as_pin_mut().expect("polled after it answered");
@@ -293,10 +302,10 @@ where
             polled
         });
         match polled {
-            Ok(Poll::Pending) => match (this.deadline, &this.scope) {
-                (Some(deadline), Some(scope)) => {
-                    ready!(deadline.poll_passed(cx));
-                    report_deadline(scope, deadline.limit(), this.responder);
+            Ok(Poll::Pending) => match (limit, &this.scope) {
+                (Some(limit), Some(scope)) => {
+                    ready!(this.deadline.poll_passed(cx));
+                    report_deadline(scope, limit, this.responder);
                     // In its scope: what it holds may panic when it is dropped.
                     let _reported = enter(this.scope, this.responder, || this.future.set(None));
                     Poll::Ready(Err(Caught(Box::new("ran past its deadline"))))
@@ -304,7 +313,7 @@ where
                 _ => Poll::Pending,
             },
             Ok(Poll::Ready(output)) => {
-                if let (true, Some(scope)) = (*this.decides, &this.scope) {
+                if let (true, Some(scope)) = (*this.is_handler, &this.scope) {
                     scope.succeeded();
                 }
                 Poll::Ready(Ok(output))
@@ -337,10 +346,10 @@ mod tests {
     /// Polls a handler once; answers whether it needed a timer for its deadline.
     async fn needs_a_timer(work: impl Future<Output = ()>) -> bool {
         let scope = Scope::new(Compartment::new(None, None), Activity::transport());
-        let mut guarded = Box::pin(Guarded::new(scope, work, None::<NoResponder>));
-        *guarded.as_mut().project().deadline = Some(Deadline::new(Duration::from_secs(60)));
+        let scope = scope.due_after(Duration::from_secs(60));
+        let mut guarded = Box::pin(Guarded::new(scope, work, None::<NoResponder>).as_handler());
         std::future::poll_fn(|cx| Poll::Ready(guarded.as_mut().poll(cx).is_ready())).await;
-        guarded.as_mut().project().deadline.as_ref().is_some_and(Deadline::has_timer)
+        guarded.as_mut().project().deadline.has_timer()
     }
 
     #[tokio::test]

@@ -67,13 +67,18 @@ thread_local! {
 }
 
 impl ThreadState {
-    /// Says on the board what comes next.
+    /// Goes on with another frame, `depth` scopes deep; answers the one before.
     #[inline]
-    fn show(&self, next: Option<&Scope>, depth: u32, outermost: bool) {
+    fn swap(&self, next: Frame, depth: u32) -> Frame {
+        let Frame { scope, pending } = next;
+        let (entry, is_idle) = (scope.as_ref().map_or(Entry::IDLE, |scope| scope.0.entry), scope.is_none());
+        let before = Frame { scope: self.current.replace(scope), pending: self.pending.replace(pending) };
         self.depth.set(depth);
+        // Says on the board what comes next.
         if let Some(slot) = self.slot() {
-            slot.write(next.map_or(Entry::IDLE, |scope| scope.0.entry), depth, outermost);
+            slot.write(entry, depth, is_idle || before.scope.is_none());
         }
+        before
     }
 
     /// Its place on the board.
@@ -153,6 +158,14 @@ impl Scope {
         Self(Arc::new(Parts { compartment, activity, entry, deadline, tries: None }))
     }
 
+    /// The same scope with a deadline, whatever the policy says.
+    #[cfg(test)]
+    pub(crate) fn due_after(&self, limit: Duration) -> Self {
+        let Parts { compartment, activity, entry, .. } = &*self.0;
+        let (compartment, activity) = (Arc::clone(compartment), activity.clone());
+        Self(Arc::new(Parts { compartment, activity, entry: *entry, deadline: Some(limit), tries: None }))
+    }
+
     /// The same scope for the one try of its activity, which was switched off. When the handler is done without a fault
     /// the activity is on again; when it was not called at all, somebody else may try.
     #[must_use]
@@ -168,6 +181,7 @@ impl Scope {
     }
 
     /// The handler has failed: what it tried stays off, for longer.
+    #[inline]
     pub(crate) fn failed(&self) {
         if let Some(tries) = &self.0.tries
             && let Some(probe) = tries.lock().take()
@@ -178,6 +192,7 @@ impl Scope {
     }
 
     /// The handler is done without a fault.
+    #[inline]
     pub(crate) fn succeeded(&self) {
         if let Some(tries) = &self.0.tries
             && let Some(probe) = tries.lock().take()
@@ -188,6 +203,7 @@ impl Scope {
 
     /// How long a handler in this scope may run, if that is limited.
     #[must_use]
+    #[inline]
     pub fn deadline(&self) -> Option<Duration> {
         self.0.deadline
     }
@@ -195,6 +211,7 @@ impl Scope {
     /// The scope that the calling code runs in. `None` outside of any, and while the thread's local
     /// storage is being torn down.
     #[must_use]
+    #[inline]
     pub fn current() -> Option<Self> {
         THREAD
             .try_with(|thread| {
@@ -208,12 +225,14 @@ impl Scope {
 
     /// The compartment that the code works for.
     #[must_use]
+    #[inline]
     pub fn compartment(&self) -> &Arc<Compartment> {
         &self.0.compartment
     }
 
     /// What it works on.
     #[must_use]
+    #[inline]
     pub fn activity(&self) -> &Activity {
         &self.0.activity
     }
@@ -224,8 +243,7 @@ impl Scope {
     #[must_use = "the scope is left when the guard is dropped"]
     pub fn enter(&self) -> Entered {
         Entered {
-            previous: enter(Some(self.clone())),
-            outer_pending: swap_pending(None),
+            outer: enter(Some(self.clone())),
             was_panicking: std::thread::panicking(),
             _not_send: PhantomData,
         }
@@ -243,9 +261,7 @@ impl fmt::Debug for Scope {
 
 /// Leaves the scope when dropped. See [`Scope::enter`].
 pub struct Entered {
-    previous: Option<Scope>,
-    /// A panic of the code around, that waits for that code's own boundary.
-    outer_pending: Option<Box<Report>>,
+    outer: Frame,
     /// Entered by a destructor during unwinding: that panic comes from the code around.
     was_panicking: bool,
     _not_send: PhantomData<*const ()>,
@@ -254,44 +270,39 @@ pub struct Entered {
 impl Drop for Entered {
     fn drop(&mut self) {
         let escapes = std::thread::panicking() && !self.was_panicking;
-        if let Some(report) = swap_pending(self.outer_pending.take()) {
+        let Frame { scope: _left, pending } = leave(std::mem::take(&mut self.outer));
+        if let Some(report) = pending {
             submit(report, if escapes { Outcome::Escaped } else { Outcome::Caught });
         }
-        drop(leave(self.previous.take()));
     }
 }
 
 impl fmt::Debug for Entered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Entered").field("previous", &self.previous).finish_non_exhaustive()
+        f.debug_struct("Entered").field("previous", &self.outer.scope).finish_non_exhaustive()
     }
 }
 
-/// Makes `scope` the current one and answers the one before, for [`leave`]. Without thread-local storage (teardown)
-/// nothing changes.
-pub(crate) fn enter(scope: Option<Scope>) -> Option<Scope> {
-    swap(scope, |depth| depth.saturating_add(1))
+/// What a thread is at: a scope, and a panic in it that nobody has decided on. Put aside while work in another scope runs,
+/// since destructors enter scopes while the code around unwinds, and its panic is for its own boundary to decide.
+#[derive(Default)]
+pub(crate) struct Frame {
+    pub(crate) scope: Option<Scope>,
+    pub(crate) pending: Option<Box<Report>>,
 }
 
-/// Makes the scope that was the current one before [`enter`] current again, and answers the one that is left.
-pub(crate) fn leave(previous: Option<Scope>) -> Option<Scope> {
-    swap(previous, |depth| depth.saturating_sub(1))
-}
-
+/// Makes `scope` the current one, until [`leave`] is given what this answers. Without thread-local storage (teardown) nothing
+/// changes.
 #[inline]
-fn swap(scope: Option<Scope>, deeper: impl FnOnce(u32) -> u32) -> Option<Scope> {
-    let mut scope = Some(scope);
-    THREAD
-        .try_with(|thread| {
-            let next = scope.take().flatten();
-            let previous = thread.current.take();
-            let depth = deeper(thread.depth.get());
-            thread.show(next.as_ref(), depth, previous.is_none() || next.is_none());
-            thread.current.set(next);
-            previous
-        })
-        .ok()
-        .flatten()
+pub(crate) fn enter(scope: Option<Scope>) -> Frame {
+    let inner = Frame { scope, pending: None };
+    THREAD.try_with(move |thread| thread.swap(inner, thread.depth.get().wrapping_add(1))).unwrap_or_default()
+}
+
+/// Makes what was put aside by [`enter`] current again, and answers what is left.
+#[inline]
+pub(crate) fn leave(outer: Frame) -> Frame {
+    THREAD.try_with(move |thread| thread.swap(outer, thread.depth.get().wrapping_sub(1))).unwrap_or_default()
 }
 
 /// Keeps a panic that the hook saw until its scope is left. One that is already waiting did not
@@ -309,14 +320,6 @@ pub(crate) fn set_pending(report: Box<Report>) {
             }
         }
     }
-}
-
-/// Takes the panic that waits for a decision. In its place goes the one that waited when the scope was
-/// entered (`None` on entering): destructors enter scopes while the code around unwinds, and its panic is
-/// for its own boundary to decide.
-pub(crate) fn swap_pending(outer: Option<Box<Report>>) -> Option<Box<Report>> {
-    let mut outer = Some(outer);
-    THREAD.try_with(|thread| thread.pending.replace(outer.take().flatten())).ok().flatten()
 }
 
 fn submit(mut report: Box<Report>, outcome: Outcome) {

@@ -25,6 +25,7 @@ impl StateCell {
         Self(AtomicU8::new(State::Live as u8))
     }
 
+    #[inline]
     pub(crate) fn get(&self) -> State {
         match self.0.load(Ordering::Acquire) {
             0 => State::Live,

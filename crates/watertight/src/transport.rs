@@ -49,6 +49,7 @@ impl Transport {
 
     /// The compartment it belongs to alone.
     #[must_use]
+    #[inline]
     pub fn compartment(&self) -> Option<&Lease> {
         self.lease.get()
     }

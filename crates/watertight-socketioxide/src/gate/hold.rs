@@ -85,6 +85,7 @@ impl<H: Clone, E: Size> Hold<H, E> {
         }
     }
 
+    #[inline]
     pub(super) fn phase(&self) -> Phase {
         match self.phase.load(Ordering::Acquire) {
             0 => Phase::Holding,
@@ -122,10 +123,13 @@ impl<H: Clone, E: Size> Hold<H, E> {
     }
 
     /// Whether an event for `handler` may go to it now; else it is held.
+    #[inline]
     pub(super) fn pass(&self, event: E, handler: &H) -> Option<E> {
-        if self.phase() == Phase::Open {
-            return Some(event);
-        }
+        if self.phase() == Phase::Open { Some(event) } else { self.pass_early(event, handler) }
+    }
+
+    #[cold]
+    fn pass_early(&self, event: E, handler: &H) -> Option<E> {
         let mut state = self.state.lock();
         match &mut state.waiting {
             Some(waiting) if self.phase() == Phase::Holding || waiting.delivering => {

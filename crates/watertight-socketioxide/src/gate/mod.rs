@@ -80,6 +80,7 @@ impl Message {
 }
 
 impl Size for Message {
+    #[inline]
     fn size(&self) -> usize {
         match &self.value {
             Value::Str(text, binary) => {

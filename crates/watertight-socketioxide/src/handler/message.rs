@@ -58,11 +58,12 @@ impl<A: Adapter> AckError<A> {
 }
 
 /// Spawns a handler's future in the scope that the guard around the call has entered.
+#[inline]
 fn spawn<A: Adapter>(future: impl Future<Output = ()> + Send + 'static, ack: Option<AckError<A>>) {
-    match Guarded::in_current_scope(future, AckError::responder(ack)) {
-        Ok(guarded) => start(guarded),
+    match Scope::current() {
+        Some(scope) => start(Guarded::new(scope, future, AckError::responder(ack)).as_handler()),
         // Called by somebody else than a guard: as socketioxide does.
-        Err(future) => start(future),
+        None => start(future),
     }
 }
 

@@ -20,6 +20,7 @@ pub use socketioxide::handler::{
 
 /// Runs a handler's future: here when this is a lane, which is where handlers are called when there are any, else on
 /// the server's runtime.
+#[inline]
 fn start<F>(future: F)
 where
     F: Future + Send + 'static,

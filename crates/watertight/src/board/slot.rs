@@ -44,10 +44,12 @@ impl Slot {
         Self { words, clock }
     }
 
+    #[inline]
     fn get(self, word: usize) -> u64 {
         self.words[word].load(Ordering::Relaxed)
     }
 
+    #[inline]
     fn set(self, word: usize, value: u64) {
         self.words[word].store(value, Ordering::Relaxed);
     }
@@ -106,6 +108,7 @@ impl Slot {
         self.set(at + line::SINCE, now);
     }
 
+    #[inline]
     fn read_line(self, at: usize) -> Entry {
         #[expect(clippy::cast_possible_truncation, reason = "the number is the low half")]
         let activity = self.get(at + line::ACTIVITY) as u32;
