@@ -1,12 +1,13 @@
 //! A Socket.IO client that takes so little time that what is measured is the server: Engine.IO 4 and Socket.IO 5, one
 //! namespace, text only.
 
+mod dial;
 mod packet;
 mod polling;
 mod websocket;
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -14,6 +15,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::time::timeout;
 
+pub(crate) use self::dial::is_refusal;
 pub(crate) use self::packet::Packet;
 use self::polling::Polling;
 use self::websocket::WebSocket;
@@ -76,29 +78,48 @@ impl Client {
         namespace: &'static str,
     ) -> Result<Self> {
         let connecting = async {
-            let mut client = Self::open(server, transport, namespace).await?;
-            client.send(packet::connect(namespace)).await?;
-            match client.next().await?.packet {
-                Packet::Connected => Ok(client),
-                other => bail!("entering {namespace} is answered with {other:?}"),
-            }
+            let mut client = Self::open(server, transport, namespace, None).await?;
+            client.enter().await?;
+            Ok(client)
         };
         soon("a connection", connecting).await?
     }
 
-    async fn open(server: SocketAddr, transport: Transport, namespace: &'static str) -> Result<Self> {
+    /// Opens a session, from `source` where it is given, and enters nothing yet. Waits in the server's backlog as long as
+    /// it takes.
+    pub(crate) async fn open(
+        server: SocketAddr,
+        transport: Transport,
+        namespace: &'static str,
+        source: Option<IpAddr>,
+    ) -> Result<Self> {
         let (wire, open) = match transport {
             Transport::WebSocket => {
-                let mut wire = WebSocket::open(server).await?;
+                let mut wire = WebSocket::open(server, source).await?;
                 let open = wire.next().await.text.map_err(anyhow::Error::msg)?;
                 (Wire::WebSocket(Box::new(wire)), open)
             }
             Transport::Polling => {
-                let (wire, open) = Polling::open(server).await?;
+                let (wire, open) = Polling::open(server, source).await?;
                 (Wire::Polling(wire), open)
             }
         };
         Ok(Self { wire, namespace, session: session_id(&open)?, next_ack: 0 })
+    }
+
+    /// Enters its namespace.
+    pub(crate) async fn enter(&mut self) -> Result<()> {
+        let namespace = self.namespace;
+        self.send(packet::connect(namespace)).await?;
+        match self.next().await?.packet {
+            Packet::Connected => Ok(()),
+            other => bail!("entering {namespace} is answered with {other:?}"),
+        }
+    }
+
+    /// Waits until its connection ends, which may take for ever. What comes before is passed over.
+    pub(crate) async fn ended(&mut self) {
+        while !matches!(self.next_ever().await, Packet::Closed(_)) {}
     }
 
     /// The id of its Engine.IO session, which is that of its compartment.
@@ -144,18 +165,31 @@ impl Client {
     pub(crate) async fn next(&mut self) -> Result<Received> {
         loop {
             let Frame { at, text } = soon("a packet", self.frame()).await?;
-            let packet = match text.as_deref() {
-                Err(how) => Some(Packet::Closed(how.clone())),
-                Ok("2") => {
-                    // A session may end between a ping and its pong; the end comes by itself.
-                    _ = self.send("3".to_owned()).await;
-                    None
-                }
-                Ok(text) => packet::parse(text, self.namespace),
-            };
-            if let Some(packet) = packet {
+            if let Some(packet) = self.read(text).await {
                 return Ok(Received { at, packet });
             }
+        }
+    }
+
+    /// The same, and it may take for ever.
+    pub(crate) async fn next_ever(&mut self) -> Packet {
+        loop {
+            let Frame { text, .. } = self.frame().await;
+            if let Some(packet) = self.read(text).await {
+                return packet;
+            }
+        }
+    }
+
+    async fn read(&mut self, text: Result<String, String>) -> Option<Packet> {
+        match text.as_deref() {
+            Err(how) => Some(Packet::Closed(how.to_owned())),
+            Ok("2") => {
+                // A session may end between a ping and its pong; the end comes by itself.
+                _ = self.send("3".to_owned()).await;
+                None
+            }
+            Ok(text) => packet::parse(text, self.namespace),
         }
     }
 

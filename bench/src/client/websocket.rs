@@ -1,27 +1,33 @@
 //! Engine.IO over a WebSocket.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::{WebSocketStream, client_async};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use super::Frame;
+use super::dial::dial;
+
+/// More than any packet of the bench, in bytes.
+const READ_BUFFER: usize = 4 * 1024;
 
 pub(super) struct WebSocket {
     stream: WebSocketStream<TcpStream>,
 }
 
 impl WebSocket {
-    pub(super) async fn open(server: SocketAddr) -> Result<Self> {
-        let tcp = TcpStream::connect(server).await.context("cannot connect")?;
-        // Otherwise a small frame can wait for the server's delayed acknowledgement of the one before.
-        tcp.set_nodelay(true).context("cannot connect")?;
+    pub(super) async fn open(server: SocketAddr, source: Option<IpAddr>) -> Result<Self> {
+        let tcp = dial(server, source).await?;
         let url = format!("ws://{server}/socket.io/?EIO=4&transport=websocket");
-        let (stream, _) = client_async(url, tcp).await.context("cannot open a WebSocket")?;
+        // The default of 128 KiB is a gigabyte for ten thousand clients.
+        let small = WebSocketConfig::default().read_buffer_size(READ_BUFFER);
+        let (stream, _) =
+            client_async_with_config(url, tcp, Some(small)).await.context("cannot open a WebSocket")?;
         Ok(Self { stream })
     }
 
