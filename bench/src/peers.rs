@@ -46,7 +46,6 @@ pub(crate) fn erlang(build: &Path) -> Result<Found> {
     }
     let begin = ["-noinput", "-pa"].map(OsString::from);
     let end = ["-s", "bench_server", "start"].map(OsString::from);
-    // A core and a dump would be written before the connections end.
     let arguments = begin.into_iter().chain([build.into()]).chain(end);
     Ok(Ok(Program::new("erl", arguments)))
 }

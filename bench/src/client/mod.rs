@@ -1,13 +1,13 @@
 //! A Socket.IO client that takes so little time that what is measured is the server: Engine.IO 4 and Socket.IO 5, one
 //! namespace, text only.
 
-mod dial;
 mod packet;
 mod polling;
 mod websocket;
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::io;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -15,7 +15,6 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::time::timeout;
 
-pub(crate) use self::dial::is_refusal;
 pub(crate) use self::packet::Packet;
 use self::polling::Polling;
 use self::websocket::WebSocket;
@@ -78,29 +77,27 @@ impl Client {
         namespace: &'static str,
     ) -> Result<Self> {
         let connecting = async {
-            let mut client = Self::open(server, transport, namespace, None).await?;
+            let mut client = Self::open(server, transport, namespace).await?;
             client.enter().await?;
             Ok(client)
         };
         soon("a connection", connecting).await?
     }
 
-    /// Opens a session, from `source` where it is given, and enters nothing yet. Waits in the server's backlog as long as
-    /// it takes.
+    /// Opens a session and enters nothing yet. Waits in the server's backlog as long as it takes.
     pub(crate) async fn open(
         server: SocketAddr,
         transport: Transport,
         namespace: &'static str,
-        source: Option<IpAddr>,
     ) -> Result<Self> {
         let (wire, open) = match transport {
             Transport::WebSocket => {
-                let mut wire = WebSocket::open(server, source).await?;
+                let mut wire = WebSocket::open(server).await?;
                 let open = wire.next().await.text.map_err(anyhow::Error::msg)?;
                 (Wire::WebSocket(Box::new(wire)), open)
             }
             Transport::Polling => {
-                let (wire, open) = Polling::open(server, source).await?;
+                let (wire, open) = Polling::open(server).await?;
                 (Wire::Polling(wire), open)
             }
         };
@@ -117,9 +114,14 @@ impl Client {
         }
     }
 
-    /// Waits until its connection ends, which may take for ever. What comes before is passed over.
-    pub(crate) async fn ended(&mut self) {
-        while !matches!(self.next_ever().await, Packet::Closed(_)) {}
+    /// Waits until its connection ends, which may take for ever; when that was read. What comes before is passed over.
+    pub(crate) async fn ended(&mut self) -> Instant {
+        loop {
+            let Received { at, packet } = self.next_ever().await;
+            if matches!(packet, Packet::Closed(_)) {
+                return at;
+            }
+        }
     }
 
     /// The id of its Engine.IO session, which is that of its compartment.
@@ -172,11 +174,11 @@ impl Client {
     }
 
     /// The same, and it may take for ever.
-    pub(crate) async fn next_ever(&mut self) -> Packet {
+    pub(crate) async fn next_ever(&mut self) -> Received {
         loop {
-            let Frame { text, .. } = self.frame().await;
+            let Frame { at, text } = self.frame().await;
             if let Some(packet) = self.read(text).await {
-                return packet;
+                return Received { at, packet };
             }
         }
     }
@@ -223,4 +225,32 @@ fn session_id(open: &str) -> Result<String> {
     let open = open.strip_prefix('0').context("no open packet")?;
     let open: Value = serde_json::from_str(open).context("an open packet is JSON")?;
     Ok(open["sid"].as_str().context("an open packet has the session's id")?.to_owned())
+}
+
+/// Whether nobody listened: a connection that only waits is none that is refused.
+pub(crate) fn is_refusal(error: &anyhow::Error) -> bool {
+    let refused = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+    error.chain().any(|cause| cause.downcast_ref().is_some_and(refused))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_refusal_is_told_from_another_end() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        for transport in Transport::ALL {
+            let open = Client::open(address, transport, "/");
+            let (opened, _) = tokio::join!(open, async { drop(listener.accept()) });
+            let error = opened.err().unwrap();
+            assert!(!is_refusal(&error), "{error:#}");
+        }
+        drop(listener);
+        for transport in Transport::ALL {
+            let error = Client::open(address, transport, "/").await.err().unwrap();
+            assert!(is_refusal(&error), "{error:#}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Engine.IO over HTTP: one connection for the polls, of which one is always under way, and one for what is sent.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
@@ -9,11 +9,11 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::Frame;
-use super::dial::dial;
 use super::packet::SEPARATOR;
 
 pub(super) struct Polling {
@@ -26,10 +26,10 @@ pub(super) struct Polling {
 
 impl Polling {
     /// Opens a session; answers the open packet with it.
-    pub(super) async fn open(server: SocketAddr, source: Option<IpAddr>) -> Result<(Self, String)> {
+    pub(super) async fn open(server: SocketAddr) -> Result<(Self, String)> {
         let mut tasks = JoinSet::new();
-        let mut polls = Http::open(server, source, &mut tasks).await?;
-        let mut posts = Http::open(server, source, &mut tasks).await?;
+        let mut polls = Http::open(server, &mut tasks).await?;
+        let mut posts = Http::open(server, &mut tasks).await?;
         let (status, open) = polls.ask(Method::GET, String::new()).await?;
         ensure!(status == StatusCode::OK, "a session is refused with {status}");
         let sid = super::session_id(&open)?;
@@ -87,8 +87,10 @@ struct Http {
 }
 
 impl Http {
-    async fn open(server: SocketAddr, source: Option<IpAddr>, tasks: &mut JoinSet<()>) -> Result<Self> {
-        let tcp = dial(server, source).await?;
+    async fn open(server: SocketAddr, tasks: &mut JoinSet<()>) -> Result<Self> {
+        let tcp = TcpStream::connect(server).await.context("cannot connect")?;
+        // Otherwise a body can wait for the server's delayed acknowledgement of its head.
+        tcp.set_nodelay(true).context("cannot connect")?;
         let (requests, connection) = handshake(TokioIo::new(tcp)).await.context("cannot speak HTTP")?;
         tasks.spawn(async move {
             // Its requests tell of its end.

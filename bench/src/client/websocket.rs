@@ -1,6 +1,6 @@
 //! Engine.IO over a WebSocket.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
@@ -11,7 +11,6 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use super::Frame;
-use super::dial::dial;
 
 /// More than any packet of the bench, in bytes.
 const READ_BUFFER: usize = 4 * 1024;
@@ -21,13 +20,15 @@ pub(super) struct WebSocket {
 }
 
 impl WebSocket {
-    pub(super) async fn open(server: SocketAddr, source: Option<IpAddr>) -> Result<Self> {
-        let tcp = dial(server, source).await?;
+    pub(super) async fn open(server: SocketAddr) -> Result<Self> {
+        let tcp = TcpStream::connect(server).await.context("cannot connect")?;
+        // Otherwise a small frame can wait for the server's delayed acknowledgement of the one before.
+        tcp.set_nodelay(true).context("cannot connect")?;
         let url = format!("ws://{server}/socket.io/?EIO=4&transport=websocket");
         // The default of 128 KiB is a gigabyte for ten thousand clients.
         let small = WebSocketConfig::default().read_buffer_size(READ_BUFFER);
-        let (stream, _) =
-            client_async_with_config(url, tcp, Some(small)).await.context("cannot open a WebSocket")?;
+        let opening = client_async_with_config(url, tcp, Some(small));
+        let (stream, _) = opening.await.context("cannot open a WebSocket")?;
         Ok(Self { stream })
     }
 

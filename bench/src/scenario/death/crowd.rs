@@ -1,7 +1,7 @@
 //! A crowd of clients that come back at once, again and again until they are let in: nobody's library is so impatient.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
@@ -21,8 +21,6 @@ pub(super) const RETRY: Duration = Duration::from_millis(5);
 const TRY: Duration = Duration::from_secs(20);
 /// How many come at once at the beginning, when nothing is measured.
 const AT_ONCE: usize = 200;
-/// Clients of one address of this machine.
-const OF_ONE_ADDRESS: usize = 1_000;
 
 /// How the clients of a crowd are connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -55,7 +53,7 @@ impl Mix {
 /// What one of its clients has seen, by the client's number.
 enum Seen {
     Entered(usize, Instant),
-    Ended(usize),
+    Ended(usize, Instant),
     Refused,
     Failed(String),
 }
@@ -72,6 +70,8 @@ pub(super) struct Crowd {
 /// How a crowd came back.
 #[derive(Default)]
 pub(super) struct Return {
+    /// When the last of them saw its connection end.
+    pub(super) noticed: Option<Instant>,
     /// When each who is back in its namespace was, in order.
     pub(super) back: Vec<Instant>,
     /// How many are not back in time.
@@ -134,7 +134,8 @@ impl Crowd {
         while left < self.count || inside < self.count {
             match self.next(deadline) {
                 None => break,
-                Some(Seen::Ended(number)) => {
+                Some(Seen::Ended(number, at)) => {
+                    came.noticed = came.noticed.max(Some(at));
                     match std::mem::replace(&mut states[number], State::Out) {
                         State::Before => left += 1,
                         State::Back(_) => inside -= 1,
@@ -204,8 +205,8 @@ impl Member {
             let mut client = self.insist().await;
             place.take();
             self.tell(Seen::Entered(self.number, Instant::now()));
-            client.ended().await;
-            self.tell(Seen::Ended(self.number));
+            let at = client.ended().await;
+            self.tell(Seen::Ended(self.number, at));
         }
     }
 
@@ -223,8 +224,7 @@ impl Member {
     }
 
     async fn try_once(&self) -> Result<Client> {
-        let mut client =
-            Client::open(self.server, self.transport, self.namespace, source(self.number)).await?;
+        let mut client = Client::open(self.server, self.transport, self.namespace).await?;
         client.enter().await?;
         Ok(client)
     }
@@ -233,10 +233,4 @@ impl Member {
         // At the end nobody asks any more.
         _ = self.told.send(seen);
     }
-}
-
-/// Where the client of a number comes from. Only Linux has all of 127.0.0.0/8 without being told.
-pub(super) fn source(number: usize) -> Option<IpAddr> {
-    let address = u8::try_from(number / OF_ONE_ADDRESS).unwrap_or(u8::MAX).saturating_add(2);
-    cfg!(target_os = "linux").then_some(IpAddr::V4(Ipv4Addr::new(127, 0, 0, address)))
 }

@@ -8,17 +8,15 @@ use anyhow::{Context as _, Result};
 use serde::{Serialize, Serializer};
 use serde_json::json;
 
-use super::crowd::{Crowd, Mix, Return, source};
+use super::crowd::{Crowd, Mix, Return};
 use super::scouts::{Found, Scouts};
 use super::subject::{Programs, Subject};
 use crate::client::{Client, Transport};
 use crate::machine;
+use crate::report::Times;
 
 /// How long a crowd may take to gather, and to come back.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Addresses that no member of a crowd has: a server may hold something against that of an offender.
-const OFFENDER: usize = 200_000;
-const SCOUT: usize = 201_000;
 
 /// How the process dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -51,6 +49,9 @@ pub(super) struct Setting {
 /// What came of one death. All times are from the death on.
 #[derive(Serialize)]
 pub(super) struct Round {
+    /// The last client has seen its connection end.
+    #[serde(serialize_with = "as_ms_or_null", rename = "noticed_ms")]
+    pub(super) noticed: Option<Duration>,
     /// A fresh connection has an open packet.
     #[serde(serialize_with = "as_ms", rename = "answers_ms")]
     pub(super) answers: Duration,
@@ -68,12 +69,15 @@ pub(super) struct Round {
     /// Why, as the clients say.
     failures: Vec<String>,
     /// Echoes of those who are back first, until all are.
-    pub(super) early: crate::report::Times,
+    pub(super) early: Times,
+    /// Those of their echoes that did not come back.
+    pub(super) lost: u64,
     /// CPU time of the process that serves after the death, until all are back, in seconds.
     pub(super) cpu: Option<f64>,
     /// The most connections that waited for being accepted.
     pub(super) backlog: Option<u64>,
-    /// What part of the clients is back after so many milliseconds.
+    /// What part of the clients is back after so many milliseconds: to be drawn.
+    #[serde(skip)]
     pub(super) curve: Vec<(f64, f64)>,
 }
 
@@ -90,7 +94,7 @@ pub(super) fn run(setting: Setting, programs: &Programs, results: &Path) -> Resu
     let mut scouts = None;
     let came = crowd.come_back(PATIENCE, || {
         // Not before the death is seen: the process that dies must not be the one that answers.
-        scouts = Some(Scouts::send(address, namespace, source(SCOUT))?);
+        scouts = Some(Scouts::send(address, namespace)?);
         Ok(())
     })?;
     let cpu = server.process().and_then(machine::cpu_time).map(|time| time.as_secs_f64());
@@ -102,7 +106,7 @@ pub(super) fn run(setting: Setting, programs: &Programs, results: &Path) -> Resu
 fn segfault(server: SocketAddr, namespace: &'static str) -> Result<Instant> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let mut offender = Client::open(server, Transport::WebSocket, namespace, source(OFFENDER)).await?;
+        let mut offender = Client::open(server, Transport::WebSocket, namespace).await?;
         offender.enter().await?;
         let asked = offender.emit("segv", &json!({})).await?;
         offender.ended().await;
@@ -112,17 +116,24 @@ fn segfault(server: SocketAddr, namespace: &'static str) -> Result<Instant> {
 
 impl Round {
     fn new(died: Instant, clients: usize, came: Return, found: Found, cpu: Option<f64>) -> Self {
-        let Return { back, missing, refused, failed } = came;
+        let Return { noticed, back, missing, refused, failed } = came;
         let after = |at: &Instant| at.saturating_duration_since(died);
         Self {
-            answers: after(&found.answered),
+            noticed: noticed.as_ref().map(after),
+            // Also who is back has been answered.
+            answers: after(back.first().map_or(&found.answered, |first| first.min(&found.answered))),
             half: back.get((clients - 1) / 2).map(after),
             all: if missing == 0 { back.last().map(after) } else { None },
             missing,
             refused: refused + found.refused,
             failed: failed.values().sum(),
-            failures: failed.iter().map(|(why, count)| format!("{count} times: {why}")).collect(),
+            failures: failed
+                .iter()
+                .take(REASONS)
+                .map(|(why, count)| format!("{count} times: {why}"))
+                .collect(),
             early: found.echoes,
+            lost: found.lost,
             cpu,
             backlog: found.backlog,
             curve: curve(&back, clients, after),
@@ -130,6 +141,8 @@ impl Round {
     }
 }
 
+/// How many reasons of failures are worth keeping.
+const REASONS: usize = 5;
 /// So many points are enough to draw.
 const POINTS: usize = 200;
 

@@ -1,7 +1,7 @@
 //! A few clients who come first, from a thread of their own: they see when the port answers, and what it is like to be back
 //! while all others come back.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -36,22 +36,24 @@ pub(super) struct Found {
     pub(super) echoes: Times,
     /// How many connections at most waited for being accepted. `None` where the operating system does not tell.
     pub(super) backlog: Option<u64>,
+    /// Echoes that did not come back.
+    pub(super) lost: u64,
     /// Connections at which nobody listened.
     pub(super) refused: u64,
 }
 
 impl Scouts {
-    /// Sends them to `namespace`, which has an event `echo`, from `source`.
-    pub(super) fn send(server: SocketAddr, namespace: &'static str, source: Option<IpAddr>) -> Result<Self> {
+    /// Sends them to `namespace`, which has an event `echo`.
+    pub(super) fn send(server: SocketAddr, namespace: &'static str) -> Result<Self> {
         let (stop, stopped) = watch::channel(false);
-        let scout = Scout { server, namespace, source, stopped };
+        let scout = Scout { server, namespace, stopped };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread =
             thread::Builder::new().name("scouts".into()).spawn(move || runtime.block_on(scout.all()));
         Ok(Self { stop, thread: thread.context("scouts")? })
     }
 
-    /// Calls them back. An error when one of them lost an echo, or was never let in.
+    /// Calls them back. An error when one of them was never let in.
     pub(super) fn call_back(self) -> Result<Found> {
         // When none is left to hear it, the thread has ended and says why.
         _ = self.stop.send(true);
@@ -63,6 +65,8 @@ impl Scouts {
 struct Fate {
     answered: Instant,
     echoes: Times,
+    /// One of its echoes was; it stopped there.
+    has_lost: bool,
     refused: u64,
 }
 
@@ -70,7 +74,6 @@ struct Fate {
 struct Scout {
     server: SocketAddr,
     namespace: &'static str,
-    source: Option<IpAddr>,
     /// Whether it is called back.
     stopped: watch::Receiver<bool>,
 }
@@ -85,8 +88,9 @@ impl Scout {
         for fate in &fates {
             echoes.merge(&fate.echoes)?;
         }
+        let lost = fates.iter().map(|fate| u64::from(fate.has_lost)).sum();
         let refused = fates.iter().map(|fate| fate.refused).sum();
-        Ok(Found { answered, echoes, backlog: look.await?, refused })
+        Ok(Found { answered, echoes, backlog: look.await?, lost, refused })
     }
 
     /// Looks at the backlog until it is called back; answers the longest.
@@ -109,27 +113,28 @@ impl Scout {
         };
         let answered = Instant::now();
         client.enter().await.context("a scout")?;
-        let mut echoes = Times::new()?;
+        let mut fate = Fate { answered, echoes: Times::new()?, has_lost: false, refused };
         let mut every = interval(ECHO_EVERY);
         // An echo that comes late makes those behind it late: each counts from when it was due.
         every.set_missed_tick_behavior(MissedTickBehavior::Burst);
         for number in 0_u64.. {
             let due = every.tick().await;
             let is_last = *self.stopped.borrow_and_update();
-            client.echo(&Value::from(number)).await.context("a scout")?;
-            echoes.add(due.elapsed());
-            if is_last {
+            // A server that has let it in may still lose what comes before its handlers are there.
+            fate.has_lost = client.echo(&Value::from(number)).await.is_err();
+            if is_last || fate.has_lost {
                 break;
             }
+            fate.echoes.add(due.elapsed());
         }
-        Ok(Fate { answered, echoes, refused })
+        Ok(fate)
     }
 
     /// Tries until a session is open; answers it, and how often nobody listened.
     async fn insist(self) -> (Client, u64) {
         let mut refused = 0;
         loop {
-            match Client::open(self.server, Transport::WebSocket, self.namespace, self.source).await {
+            match Client::open(self.server, Transport::WebSocket, self.namespace).await {
                 Ok(client) => return (client, refused),
                 Err(error) => refused += u64::from(is_refusal(&error)),
             }

@@ -19,6 +19,10 @@ const EVERY: Duration = Duration::from_millis(20);
 /// From a connection that failed to the next.
 const RETRY: Duration = Duration::from_millis(5);
 
+/// From being let in to the first echo: bare socketioxide loses events that come before its connect handler has run, and
+/// that is no fault of another's.
+const SETTLED: Duration = Duration::from_millis(10);
+
 /// Bystanders on a thread and a runtime of their own.
 pub(super) struct Bystanders {
     stop: watch::Sender<bool>,
@@ -105,6 +109,7 @@ async fn echo_until(
     let mut every = interval(EVERY);
     // What comes late must not be followed by a burst: others are measured here, not throughput.
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    sleep(SETTLED).await;
     for number in 1_u64.. {
         let due = every.tick().await;
         let is_last = *stopped.borrow_and_update();
@@ -113,6 +118,7 @@ async fn echo_until(
             felt.lost += 1;
             party = come_back(&mut felt, server, language).await?;
             felt.back = Some(Instant::now());
+            sleep(SETTLED).await;
         }
         felt.echoes += 1;
         felt.worst = felt.worst.max(due.elapsed());

@@ -71,15 +71,15 @@ const HEADS: [&str; 9] = [
     "worst echo                ",
     "lost",
     "refused",
-    "server                 ",
+    "afterwards             ",
 ];
 
 /// Round by round, so that a busy minute of the machine spoils a round of each and not every round of one.
 fn measure(run: &Run, programs: &Programs, report: &mut Report) -> Vec<Case> {
-    // A block takes its time.
-    let faults = Fault::ALL.into_iter().filter(|fault| !(run.quick && *fault == Fault::Block));
+    let faults = if run.quick { &[Fault::Crash, Fault::Abort][..] } else { &Fault::ALL };
     let mut cases: Vec<(Case, &str)> = faults
-        .flat_map(|fault| Peer::ALL.into_iter().map(move |peer| (peer, fault)))
+        .iter()
+        .flat_map(|&fault| Peer::ALL.into_iter().map(move |peer| (peer, fault)))
         .filter(|(peer, _)| peer.is_there(programs))
         .filter_map(|(peer, fault)| {
             let case = Case { peer, fault, trials: Vec::new(), errors: Vec::new() };
@@ -92,7 +92,7 @@ fn measure(run: &Run, programs: &Programs, report: &mut Report) -> Vec<Case> {
     let mut table = Table::begin(title, 2, &HEADS);
     for _ in 0..if run.quick { 1 } else { ROUNDS } {
         for (case, event) in &mut cases {
-            match trial::run(case.peer, case.fault, event, programs, &run.results) {
+            match trial::run(case.peer, event, case.fault.watched(run.quick), programs, &run.results) {
                 Ok(trial) => {
                     let alone = Case { trials: vec![trial], errors: Vec::new(), ..*case };
                     table.tell(&alone.cells());

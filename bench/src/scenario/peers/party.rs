@@ -43,7 +43,7 @@ impl Party {
         let joining = async {
             Ok(match language {
                 Language::SocketIo(namespace) => {
-                    let mut client = Client::open(server, Transport::WebSocket, namespace, None).await?;
+                    let mut client = Client::open(server, Transport::WebSocket, namespace).await?;
                     client.enter().await?;
                     Self::SocketIo(client)
                 }
@@ -91,7 +91,7 @@ impl Party {
     pub(super) async fn news(&mut self) -> News {
         match self {
             Self::SocketIo(client) => loop {
-                match client.next_ever().await {
+                match client.next_ever().await.packet {
                     Packet::Event { name, .. } if name == "incident" => return News::Told,
                     Packet::Closed(_) | Packet::Disconnected => return News::Closed,
                     _ => {}

@@ -80,6 +80,11 @@ impl Peer {
         }
     }
 
+    /// Whether it promises to close the connection of whoever causes a fault.
+    pub(super) fn promises_to_close(self) -> bool {
+        self == Self::Watertight
+    }
+
     /// What its client has to send for that fault. `None` for one that it does not know.
     pub(super) fn event(self, fault: Fault) -> Option<&'static str> {
         Some(match (fault, self) {
@@ -119,8 +124,9 @@ impl Fault {
     }
 
     /// How long it is watched: longer than it lasts.
-    pub(super) fn watched(self) -> Duration {
+    pub(super) fn watched(self, quick: bool) -> Duration {
         match self {
+            _ if quick => Duration::from_millis(600),
             Self::Crash | Self::Rejection | Self::Abort => Duration::from_millis(1_500),
             Self::Block => Duration::from_millis(4_500),
         }

@@ -9,11 +9,14 @@ use tokio::time::{Instant, timeout_at};
 
 use super::bystanders::{Bystanders, Felt};
 use super::party::{Language, News, Party};
-use super::peer::{Fault, Peer, Programs};
+use super::peer::{Peer, Programs};
 use crate::mortal::Mortal;
 
 /// How long everything is quiet before the fault.
 const QUIET: Duration = Duration::from_millis(300);
+
+/// How long a promised end is waited for: a busy machine breaks no promise.
+const PROMISED: Duration = Duration::from_secs(10);
 
 /// What came of one fault. All times are from the offender's message on.
 #[derive(Serialize)]
@@ -37,8 +40,8 @@ pub(super) struct Trial {
 /// Starts a fresh server and lets one client cause the fault beside bystanders.
 pub(super) fn run(
     peer: Peer,
-    fault: Fault,
     event: &str,
+    watched: Duration,
     programs: &Programs,
     results: &Path,
 ) -> Result<Trial> {
@@ -46,7 +49,8 @@ pub(super) fn run(
     let language = peer.language();
     let before = server.process();
     let bystanders = Bystanders::gather(server.address(), language)?;
-    let suffered = suffer(&server, language, event, fault.watched());
+    let patience = if peer.promises_to_close() { PROMISED } else { watched };
+    let suffered = suffer(&server, language, event, [watched, patience]);
     // Also after an error, so that the bystanders end before their server does.
     let felt = bystanders.finish().context("a bystander");
     let (suffered, felt) = (suffered?, felt?);
@@ -70,14 +74,19 @@ struct Suffered {
     closed: Option<Instant>,
 }
 
-/// Causes the fault, and watches what comes of it.
-fn suffer(server: &Mortal, language: Language, event: &str, watched: Duration) -> Result<Suffered> {
+/// Causes the fault, watches what comes of it, and waits with patience for the end of the offender's connection.
+fn suffer(
+    server: &Mortal,
+    language: Language,
+    event: &str,
+    [watched, patience]: [Duration; 2],
+) -> Result<Suffered> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut offender = Party::join(server.address(), language).await.context("an offender")?;
         tokio::time::sleep(QUIET).await;
         let asked = offender.ask_for(event).await.context("an offender")?;
-        let end = asked + watched;
+        let end = asked + patience.max(watched);
         let (mut told, mut closed) = (None, None);
         while closed.is_none() {
             match timeout_at(end, offender.news()).await {
@@ -86,7 +95,7 @@ fn suffer(server: &Mortal, language: Language, event: &str, watched: Duration) -
                 Err(_) => break,
             }
         }
-        tokio::time::sleep_until(end).await;
+        tokio::time::sleep_until(asked + watched).await;
         Ok(Suffered { asked, told, closed })
     })
 }
