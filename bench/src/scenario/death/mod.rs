@@ -194,12 +194,12 @@ impl Case {
             mix.name().to_owned(),
             death.name().to_owned(),
             number(self.spread(|round| round.noticed.map(milliseconds)), 0),
-            number(self.spread(|round| Some(milliseconds(round.answers))), 0),
+            number(self.spread(|round| round.answers.map(milliseconds)), 0),
             number(self.spread(|round| round.half.map(milliseconds)), 0),
             all,
             count(|round| round.refused),
             count(|round| round.failed),
-            number(self.spread(|round| Some(milliseconds(round.early.max()))), 1),
+            number(self.spread(|round| round.early_worst()), 1),
             count(|round| round.lost),
             number(self.spread(|round| round.cpu), 2),
             number(self.spread(|round| round.backlog.map(precise)), 0),
@@ -242,7 +242,7 @@ fn pace(cases: &[Case]) -> Table {
             mix.name().to_owned(),
             ratio(|round| round.all.map(milliseconds)),
             ratio(|round| round.cpu),
-            ratio(|round| Some(milliseconds(round.early.max()))),
+            ratio(|round| round.early_worst()),
             ratio(|round| round.backlog.map(precise)),
         ]);
     }

@@ -50,16 +50,16 @@ pub(super) struct Setting {
 #[derive(Serialize)]
 pub(super) struct Round {
     /// The last client has seen its connection end.
-    #[serde(serialize_with = "as_ms_or_null", rename = "noticed_ms")]
+    #[serde(serialize_with = "as_ms", rename = "noticed_ms")]
     pub(super) noticed: Option<Duration>,
     /// A fresh connection has an open packet.
     #[serde(serialize_with = "as_ms", rename = "answers_ms")]
-    pub(super) answers: Duration,
+    pub(super) answers: Option<Duration>,
     /// Half of all are back in their namespace.
-    #[serde(serialize_with = "as_ms_or_null", rename = "half_back_ms")]
+    #[serde(serialize_with = "as_ms", rename = "half_back_ms")]
     pub(super) half: Option<Duration>,
     /// All are. `None` when somebody is not, in time.
-    #[serde(serialize_with = "as_ms_or_null", rename = "all_back_ms")]
+    #[serde(serialize_with = "as_ms", rename = "all_back_ms")]
     pub(super) all: Option<Duration>,
     pub(super) missing: usize,
     /// Connections at which nobody listened.
@@ -120,8 +120,8 @@ impl Round {
         let after = |at: &Instant| at.saturating_duration_since(died);
         Self {
             noticed: noticed.as_ref().map(after),
-            // Also who is back has been answered.
-            answers: after(back.first().map_or(&found.answered, |first| first.min(&found.answered))),
+            // Who is back has been answered as well.
+            answers: back.first().into_iter().chain(&found.answered).min().map(after),
             half: back.get((clients - 1) / 2).map(after),
             all: if missing == 0 { back.last().map(after) } else { None },
             missing,
@@ -138,6 +138,11 @@ impl Round {
             backlog: found.backlog,
             curve: curve(&back, clients, after),
         }
+    }
+
+    /// The longest echo of those who were back first, in milliseconds. `None` when nobody was before all were.
+    pub(super) fn early_worst(&self) -> Option<f64> {
+        (self.early.len() > 0).then(|| self.early.max().as_secs_f64() * 1000.0)
     }
 }
 
@@ -159,10 +164,6 @@ fn curve(back: &[Instant], clients: usize, after: impl Fn(&Instant) -> Duration)
         .collect()
 }
 
-fn as_ms<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64(duration.as_secs_f64() * 1000.0)
-}
-
-fn as_ms_or_null<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+fn as_ms<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
     duration.map(|duration| duration.as_secs_f64() * 1000.0).serialize(serializer)
 }

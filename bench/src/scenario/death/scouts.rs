@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow};
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -30,8 +30,9 @@ pub(super) struct Scouts {
 
 /// What scouts have found.
 pub(super) struct Found {
-    /// When the first of them got an open packet over a fresh connection.
-    pub(super) answered: Instant,
+    /// When the first of them got an open packet over a fresh connection. `None` when nobody did until they were called
+    /// back: the backlog had no place for them.
+    pub(super) answered: Option<Instant>,
     /// How long their echoes took, from when they were due.
     pub(super) echoes: Times,
     /// How many connections at most waited for being accepted. `None` where the operating system does not tell.
@@ -53,7 +54,7 @@ impl Scouts {
         Ok(Self { stop, thread: thread.context("scouts")? })
     }
 
-    /// Calls them back. An error when one of them was never let in.
+    /// Calls them back.
     pub(super) fn call_back(self) -> Result<Found> {
         // When none is left to hear it, the thread has ended and says why.
         _ = self.stop.send(true);
@@ -83,7 +84,8 @@ impl Scout {
         let look = tokio::spawn(self.clone().look());
         let scouts: JoinSet<_> = (0..SCOUTS).map(|_| self.clone().scout()).collect();
         let fates = scouts.join_all().await.into_iter().collect::<Result<Vec<_>>>()?;
-        let answered = fates.iter().map(|fate| fate.answered).min().context("there are scouts")?;
+        let fates: Vec<Fate> = fates.into_iter().flatten().collect();
+        let answered = fates.iter().map(|fate| fate.answered).min();
         let mut echoes = Times::new()?;
         for fate in &fates {
             echoes.merge(&fate.echoes)?;
@@ -104,12 +106,12 @@ impl Scout {
         longest
     }
 
-    /// Is let in, and echoes until it is called back, and once more.
-    async fn scout(mut self) -> Result<Fate> {
+    /// Is let in, and echoes until it is called back, and once more. `None` when it is called back before.
+    async fn scout(mut self) -> Result<Option<Fate>> {
         let insisting = self.clone();
         let (mut client, refused) = tokio::select! {
             in_session = insisting.insist() => in_session,
-            _ = self.stopped.wait_for(|stop| *stop) => bail!("a scout was never let in"),
+            _ = self.stopped.wait_for(|stop| *stop) => return Ok(None),
         };
         let answered = Instant::now();
         client.enter().await.context("a scout")?;
@@ -127,7 +129,7 @@ impl Scout {
             }
             fate.echoes.add(due.elapsed());
         }
-        Ok(fate)
+        Ok(Some(fate))
     }
 
     /// Tries until a session is open; answers it, and how often nobody listened.
