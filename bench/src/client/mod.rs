@@ -247,7 +247,10 @@ mod tests {
             let error = opened.err().unwrap();
             assert!(!is_refusal(&error), "{error:#}");
         }
-        drop(listener);
+        // It keeps the port from others and does not listen.
+        let deaf = tokio::net::TcpSocket::new_v4().unwrap();
+        deaf.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = deaf.local_addr().unwrap();
         for transport in Transport::ALL {
             let error = Client::open(address, transport, "/").await.err().unwrap();
             assert!(is_refusal(&error), "{error:#}");

@@ -26,7 +26,7 @@ const FEW: usize = 200;
 const MANY: usize = 2_000;
 const MOST: usize = 10_000;
 /// Deaths of each kind, by how many clients see them.
-const ROUNDS: [(usize, usize); 3] = [(FEW, 7), (MANY, 3), (MOST, 3)];
+const ROUNDS: [(usize, usize); 3] = [(FEW, 5), (MANY, 3), (MOST, 3)];
 const QUICK_ROUNDS: usize = 1;
 /// Files and connections beside those of the clients.
 const OTHER_DESCRIPTORS: u64 = 500;
