@@ -66,7 +66,7 @@ impl Scouts {
 struct Fate {
     answered: Instant,
     echoes: Times,
-    /// One of its echoes was; it stopped there.
+    /// One of its echoes did not come back, or it was let in and then not into its namespace; it stopped there.
     has_lost: bool,
     refused: u64,
 }
@@ -114,8 +114,11 @@ impl Scout {
             _ = self.stopped.wait_for(|stop| *stop) => return Ok(None),
         };
         let answered = Instant::now();
-        client.enter().await.context("a scout")?;
-        let mut fate = Fate { answered, echoes: Times::new()?, has_lost: false, refused };
+        let has_lost = client.enter().await.is_err();
+        let mut fate = Fate { answered, echoes: Times::new()?, has_lost, refused };
+        if has_lost {
+            return Ok(Some(fate));
+        }
         let mut every = interval(ECHO_EVERY);
         // An echo that comes late makes those behind it late: each counts from when it was due.
         every.set_missed_tick_behavior(MissedTickBehavior::Burst);
