@@ -106,10 +106,10 @@ async fn echo_until(
     language: Language,
 ) -> Result<Felt> {
     let mut felt = Felt::default();
+    sleep(SETTLED).await;
     let mut every = interval(EVERY);
     // What comes late must not be followed by a burst: others are measured here, not throughput.
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    sleep(SETTLED).await;
     for number in 1_u64.. {
         let due = every.tick().await;
         let is_last = *stopped.borrow_and_update();

@@ -24,7 +24,7 @@ const ABOUT: &str = "One client's message makes its handler fail, beside 20 byst
     for 3 s. *Abort*: SIGABRT of the process. *Told*: when the offender has an event that says what happened, from its message on; \
     *closed*: when its connection has ended; *never*: not in the 1.5 s that were watched, 4.5 s for a block. *Cut*: bystanders that \
     lost their connection. *Worst echo*: the longest that any of them waited for an echo, from when it was due until one was back, \
-    over the end of its connection when there was one. *Lost*: echoes that never came back. *Refused*: their connections at which \
+    over the end of its connection when there was one, and 10 ms more that it waits after it is back. *Lost*: echoes that never came back. *Refused*: their connections at which \
     nobody listened.
 
 Every fault is that of a fresh server. Watertight is the game server with its defaults: a worker under its parent. All others run \
