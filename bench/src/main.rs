@@ -6,6 +6,8 @@
 mod bystander;
 mod client;
 mod machine;
+mod mortal;
+mod peers;
 mod report;
 mod scenario;
 mod server;

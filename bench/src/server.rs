@@ -110,6 +110,12 @@ impl Server {
     pub(crate) fn process(&self) -> u32 {
         self.child.id()
     }
+
+    /// Whether its process has ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        // What cannot be waited for is not there any more.
+        !matches!(self.child.try_wait(), Ok(None))
+    }
 }
 
 impl Drop for Server {

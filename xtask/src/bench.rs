@@ -6,12 +6,16 @@ use anyhow::{Result, ensure};
 
 use crate::{
     cargo::{cargo, release_binary, root, server_binary},
-    run,
+    run, setup,
 };
 
 /// Measures `only` these scenarios, or all. An error when something that must hold does not.
 pub(crate) fn bench(only: &[String], quick: bool) -> Result<()> {
     ensure!(run::run(build())?.success, "the servers do not build; see above");
+    // A short measurement takes the peers that are there.
+    if !quick && let Err(missing) = setup::node_peer_packages() {
+        println!("      {missing:#}");
+    }
     let holds = run::run(measurement(only, quick))?.success;
     // Also of what does not hold: the document says so.
     if !quick {

@@ -43,10 +43,20 @@ pub(crate) fn cargo<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command
     command
 }
 
+/// The folder of the server on Node that the bench compares with.
+pub(crate) fn node_peer() -> PathBuf {
+    root().join("bench").join("peers").join("node")
+}
+
 /// npm, called from the folder of the Node suite.
 pub(crate) fn npm<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
+    npm_in(&test_client(), arguments)
+}
+
+/// npm, called from a folder.
+pub(crate) fn npm_in<'a>(folder: &Path, arguments: impl IntoIterator<Item = &'a str>) -> Command {
     // On Windows npm is a script that only answers to its full name.
     let mut command = Command::new(if cfg!(windows) { "npm.cmd" } else { "npm" });
-    command.args(arguments).current_dir(test_client());
+    command.args(arguments).current_dir(folder);
     command
 }

@@ -1,11 +1,11 @@
 //! What a step needs before it can run, installed only when it is missing.
 
-use std::{fs, process::Command, time::SystemTime};
+use std::{fs, path::Path, process::Command, time::SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::{
-    cargo::{cargo, npm, test_client},
+    cargo::{cargo, node_peer, npm_in, test_client},
     run::{run, succeeds},
 };
 
@@ -33,27 +33,36 @@ pub(crate) fn component(command: &str, component: &str) -> Result<()> {
 
 /// Makes sure that Node is there and that the packages of the suite are those of its lock file.
 pub(crate) fn node_packages() -> Result<()> {
+    node_packages_in(&test_client())
+}
+
+/// The same for the server on Node that the bench compares with. Without it the bench leaves that server out and says so.
+pub(crate) fn node_peer_packages() -> Result<()> {
+    node_packages_in(&node_peer())
+}
+
+fn node_packages_in(folder: &Path) -> Result<()> {
     let output = Command::new("node").arg("--version").output().context(
         "Node is missing: install it from https://nodejs.org or with `apt-get install nodejs npm`",
     )?;
     let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     match major(&version) {
         Some(major) if major >= NODE => {}
-        _ => bail!("the suite needs Node {NODE} or newer, and `node --version` says {version:?}"),
+        _ => bail!("this needs Node {NODE} or newer, and `node --version` says {version:?}"),
     }
-    if installed() {
+    if installed(folder) {
         return Ok(());
     }
-    let outcome = run(npm(["ci", "--no-audit", "--no-fund"]))
+    let outcome = run(npm_in(folder, ["ci", "--no-audit", "--no-fund"]))
         .context("npm is missing: it comes with Node, or with `apt-get install npm`")?;
-    ensure!(outcome.success, "`npm ci` failed in {}", test_client().display());
+    ensure!(outcome.success, "`npm ci` failed in {}", folder.display());
     Ok(())
 }
 
 /// Whether npm has already installed what the lock file says. npm writes its own copy of the lock when it is done.
-fn installed() -> bool {
+fn installed(folder: &Path) -> bool {
     let changed = |path: &str| -> Option<SystemTime> {
-        fs::metadata(test_client().join(path)).and_then(|file| file.modified()).ok()
+        fs::metadata(folder.join(path)).and_then(|file| file.modified()).ok()
     };
     match (changed("node_modules/.package-lock.json"), changed("package-lock.json")) {
         (Some(copy), Some(lock)) => copy >= lock,

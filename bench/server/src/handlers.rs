@@ -23,6 +23,7 @@ pub(super) fn open(io: &SocketIo) {
 async fn connect(socket: SocketRef) {
     works(&socket);
     panics(&socket);
+    harms_others(&socket);
 }
 
 fn works(socket: &SocketRef) {
@@ -72,6 +73,15 @@ fn panics(socket: &SocketRef) {
         }
     });
 }
+
+/// What no server keeps inside one handler by itself.
+fn harms_others(socket: &SocketRef) {
+    socket.on("block", async || std::thread::sleep(BLOCK));
+    socket.on("abort", async || std::process::abort());
+}
+
+/// How long `block` holds its thread.
+const BLOCK: std::time::Duration = std::time::Duration::from_secs(3);
 
 fn panic_for(socket: &SocketRef) -> ! {
     panic!("fault of {}", socket.id)

@@ -6,6 +6,7 @@ mod polling;
 mod websocket;
 
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -77,16 +78,18 @@ impl Client {
     ) -> Result<Self> {
         let connecting = async {
             let mut client = Self::open(server, transport, namespace).await?;
-            client.send(packet::connect(namespace)).await?;
-            match client.next().await?.packet {
-                Packet::Connected => Ok(client),
-                other => bail!("entering {namespace} is answered with {other:?}"),
-            }
+            client.enter().await?;
+            Ok(client)
         };
         soon("a connection", connecting).await?
     }
 
-    async fn open(server: SocketAddr, transport: Transport, namespace: &'static str) -> Result<Self> {
+    /// Opens a session and enters nothing yet. Waits in the server's backlog as long as it takes.
+    pub(crate) async fn open(
+        server: SocketAddr,
+        transport: Transport,
+        namespace: &'static str,
+    ) -> Result<Self> {
         let (wire, open) = match transport {
             Transport::WebSocket => {
                 let mut wire = WebSocket::open(server).await?;
@@ -99,6 +102,26 @@ impl Client {
             }
         };
         Ok(Self { wire, namespace, session: session_id(&open)?, next_ack: 0 })
+    }
+
+    /// Enters its namespace.
+    pub(crate) async fn enter(&mut self) -> Result<()> {
+        let namespace = self.namespace;
+        self.send(packet::connect(namespace)).await?;
+        match self.next().await?.packet {
+            Packet::Connected => Ok(()),
+            other => bail!("entering {namespace} is answered with {other:?}"),
+        }
+    }
+
+    /// Waits until its connection ends, which may take for ever; when that was read. What comes before is passed over.
+    pub(crate) async fn ended(&mut self) -> Instant {
+        loop {
+            let Received { at, packet } = self.next_ever().await;
+            if matches!(packet, Packet::Closed(_)) {
+                return at;
+            }
+        }
     }
 
     /// The id of its Engine.IO session, which is that of its compartment.
@@ -144,18 +167,31 @@ impl Client {
     pub(crate) async fn next(&mut self) -> Result<Received> {
         loop {
             let Frame { at, text } = soon("a packet", self.frame()).await?;
-            let packet = match text.as_deref() {
-                Err(how) => Some(Packet::Closed(how.clone())),
-                Ok("2") => {
-                    // A session may end between a ping and its pong; the end comes by itself.
-                    _ = self.send("3".to_owned()).await;
-                    None
-                }
-                Ok(text) => packet::parse(text, self.namespace),
-            };
-            if let Some(packet) = packet {
+            if let Some(packet) = self.read(text).await {
                 return Ok(Received { at, packet });
             }
+        }
+    }
+
+    /// The same, and it may take for ever.
+    pub(crate) async fn next_ever(&mut self) -> Received {
+        loop {
+            let Frame { at, text } = self.frame().await;
+            if let Some(packet) = self.read(text).await {
+                return Received { at, packet };
+            }
+        }
+    }
+
+    async fn read(&mut self, text: Result<String, String>) -> Option<Packet> {
+        match text.as_deref() {
+            Err(how) => Some(Packet::Closed(how.to_owned())),
+            Ok("2") => {
+                // A session may end between a ping and its pong; the end comes by itself.
+                _ = self.send("3".to_owned()).await;
+                None
+            }
+            Ok(text) => packet::parse(text, self.namespace),
         }
     }
 
@@ -189,4 +225,35 @@ fn session_id(open: &str) -> Result<String> {
     let open = open.strip_prefix('0').context("no open packet")?;
     let open: Value = serde_json::from_str(open).context("an open packet is JSON")?;
     Ok(open["sid"].as_str().context("an open packet has the session's id")?.to_owned())
+}
+
+/// Whether nobody listened: a connection that only waits is none that is refused.
+pub(crate) fn is_refusal(error: &anyhow::Error) -> bool {
+    let refused = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+    error.chain().any(|cause| cause.downcast_ref().is_some_and(refused))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_refusal_is_told_from_another_end() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        for transport in Transport::ALL {
+            let open = Client::open(address, transport, "/");
+            let (opened, _) = tokio::join!(open, async { drop(listener.accept()) });
+            let error = opened.err().unwrap();
+            assert!(!is_refusal(&error), "{error:#}");
+        }
+        // It keeps the port from others and does not listen.
+        let deaf = tokio::net::TcpSocket::new_v4().unwrap();
+        deaf.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = deaf.local_addr().unwrap();
+        for transport in Transport::ALL {
+            let error = Client::open(address, transport, "/").await.err().unwrap();
+            assert!(is_refusal(&error), "{error:#}");
+        }
+    }
 }

@@ -7,9 +7,13 @@ use anyhow::{Context as _, Result};
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::{WebSocketStream, client_async};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use super::Frame;
+
+/// More than any packet of the bench, in bytes.
+const READ_BUFFER: usize = 4 * 1024;
 
 pub(super) struct WebSocket {
     stream: WebSocketStream<TcpStream>,
@@ -21,7 +25,10 @@ impl WebSocket {
         // Otherwise a small frame can wait for the server's delayed acknowledgement of the one before.
         tcp.set_nodelay(true).context("cannot connect")?;
         let url = format!("ws://{server}/socket.io/?EIO=4&transport=websocket");
-        let (stream, _) = client_async(url, tcp).await.context("cannot open a WebSocket")?;
+        // The default of 128 KiB is a gigabyte for ten thousand clients.
+        let small = WebSocketConfig::default().read_buffer_size(READ_BUFFER);
+        let opening = client_async_with_config(url, tcp, Some(small));
+        let (stream, _) = opening.await.context("cannot open a WebSocket")?;
         Ok(Self { stream })
     }
 

@@ -1,6 +1,7 @@
 //! The machine that is measured on: what it is, and what else it was doing.
 
 mod noise;
+mod process;
 mod watch;
 
 use std::fmt;
@@ -11,6 +12,7 @@ use std::thread::available_parallelism;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use noise::{Listening, Noise};
+pub(crate) use process::{backlog, children, descriptors, kill};
 pub(crate) use watch::{Watch, cpu_time, load, resident};
 
 /// What numbers are numbers of.

@@ -1,7 +1,9 @@
 //! What can be measured, each in a file of its own.
 
 pub(crate) mod board;
+mod death;
 mod lanes;
+mod peers;
 mod tell;
 
 use anyhow::Result;
@@ -16,10 +18,14 @@ use crate::report::Verdict;
 pub(crate) enum Scenario {
     /// How soon the client of a panic is told and closed.
     Tell,
+    /// How soon everybody is back after the process has died.
+    Death,
     /// What it costs to run handlers on lanes.
     Lanes,
     /// What the board costs for each poll.
     Board,
+    /// One client's fault in Watertight and in servers of others.
+    Peers,
 }
 
 impl Scenario {
@@ -27,8 +33,10 @@ impl Scenario {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Tell => "tell",
+            Self::Death => "death",
             Self::Lanes => "lanes",
             Self::Board => "board",
+            Self::Peers => "peers",
         }
     }
 
@@ -41,8 +49,10 @@ impl Scenario {
         let listening = Listening::start();
         let report = match self {
             Self::Tell => tell::run(run),
+            Self::Death => death::run(run),
             Self::Lanes => lanes::run(run),
             Self::Board => board::run(run),
+            Self::Peers => peers::run(run),
         }?;
         for note in &report.notes {
             println!("\n{note}");
