@@ -7,6 +7,7 @@ use tokio::spawn;
 
 use crate::Allocated;
 
+#[expect(clippy::duplicate_mod, reason = "what is around it says on what the handlers run")]
 #[path = "handlers.rs"]
 mod handlers;
 

@@ -10,6 +10,7 @@ use watertight_socketioxide::handler::ConnectHandler;
 use crate::Allocated;
 use crate::judge::Judge;
 
+#[expect(clippy::duplicate_mod, reason = "what is around it says on what the handlers run")]
 #[path = "handlers.rs"]
 mod handlers;
 
