@@ -5,10 +5,12 @@
 
 mod bystander;
 mod client;
+mod crowd;
 mod machine;
 mod report;
 mod scenario;
 mod server;
+mod stats;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -6,12 +6,14 @@ mod polling;
 mod websocket;
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 use serde_json::Value;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 pub(crate) use self::packet::Packet;
@@ -75,8 +77,18 @@ impl Client {
         transport: Transport,
         namespace: &'static str,
     ) -> Result<Self> {
+        Self::connect_from(None, server, transport, namespace).await
+    }
+
+    /// The same from one address of this machine: each has ports of its own, and to the server it is another client's.
+    pub(crate) async fn connect_from(
+        origin: Option<Ipv4Addr>,
+        server: SocketAddr,
+        transport: Transport,
+        namespace: &'static str,
+    ) -> Result<Self> {
         let connecting = async {
-            let mut client = Self::open(server, transport, namespace).await?;
+            let mut client = Self::open(Way { origin, server }, transport, namespace).await?;
             client.send(packet::connect(namespace)).await?;
             match client.next().await?.packet {
                 Packet::Connected => Ok(client),
@@ -86,15 +98,15 @@ impl Client {
         soon("a connection", connecting).await?
     }
 
-    async fn open(server: SocketAddr, transport: Transport, namespace: &'static str) -> Result<Self> {
+    async fn open(way: Way, transport: Transport, namespace: &'static str) -> Result<Self> {
         let (wire, open) = match transport {
             Transport::WebSocket => {
-                let mut wire = WebSocket::open(server).await?;
+                let mut wire = WebSocket::open(way).await?;
                 let open = wire.next().await.text.map_err(anyhow::Error::msg)?;
                 (Wire::WebSocket(Box::new(wire)), open)
             }
             Transport::Polling => {
-                let (wire, open) = Polling::open(server).await?;
+                let (wire, open) = Polling::open(way).await?;
                 (Wire::Polling(wire), open)
             }
         };
@@ -143,20 +155,46 @@ impl Client {
     /// The next packet of its namespace, or the end. Pings are answered on the way.
     pub(crate) async fn next(&mut self) -> Result<Received> {
         loop {
-            let Frame { at, text } = soon("a packet", self.frame()).await?;
-            let packet = match text.as_deref() {
-                Err(how) => Some(Packet::Closed(how.clone())),
-                Ok("2") => {
-                    // A session may end between a ping and its pong; the end comes by itself.
-                    _ = self.send("3".to_owned()).await;
-                    None
-                }
-                Ok(text) => packet::parse(text, self.namespace),
-            };
-            if let Some(packet) = packet {
-                return Ok(Received { at, packet });
+            let frame = soon("a packet", self.frame()).await?;
+            if let Some(received) = self.receive(frame).await {
+                return Ok(received);
             }
         }
+    }
+
+    /// Does nothing but keep its session until `over` is done. An error when the session ends before.
+    pub(crate) async fn rest(&mut self, over: impl Future) -> Result<()> {
+        let mut over = pin!(over);
+        loop {
+            let frame = tokio::select! {
+                biased;
+                _ = &mut over => return Ok(()),
+                frame = self.frame() => frame,
+            };
+            // Outside of what may be given up: a pong that is half sent would end the session.
+            if let Some(Received { packet: Packet::Closed(how), .. }) = self.receive(frame).await {
+                bail!("a client that rests is disconnected by {how}");
+            }
+        }
+    }
+
+    /// Ends its session, and then its connections: a server that is not told misses a session that polls only after
+    /// its heartbeat.
+    pub(crate) async fn leave(mut self) -> Result<()> {
+        self.send("1".to_owned()).await.map(drop)
+    }
+
+    async fn receive(&mut self, Frame { at, text }: Frame) -> Option<Received> {
+        let packet = match text.as_deref() {
+            Err(how) => Packet::Closed(how.clone()),
+            Ok("2") => {
+                // A session may end between a ping and its pong; the end comes by itself.
+                _ = self.send("3".to_owned()).await;
+                return None;
+            }
+            Ok(text) => packet::parse(text, self.namespace)?,
+        };
+        Some(Received { at, packet })
     }
 
     async fn frame(&mut self) -> Frame {
@@ -176,6 +214,31 @@ impl Client {
         };
         soon("a write", sending).await??;
         Ok(begun)
+    }
+}
+
+/// From where to where.
+#[derive(Clone, Copy)]
+struct Way {
+    origin: Option<Ipv4Addr>,
+    server: SocketAddr,
+}
+
+impl Way {
+    async fn dial(self) -> Result<TcpStream> {
+        let Self { origin, server } = self;
+        let tcp = match origin {
+            None => TcpStream::connect(server).await,
+            Some(origin) => {
+                let socket = TcpSocket::new_v4()?;
+                socket.bind(SocketAddr::from((origin, 0))).with_context(|| format!("cannot use {origin}"))?;
+                socket.connect(server).await
+            }
+        };
+        let tcp = tcp.context("cannot connect")?;
+        // Otherwise what is small can wait for the server's delayed acknowledgement of what came before.
+        tcp.set_nodelay(true).context("cannot connect")?;
+        Ok(tcp)
     }
 }
 

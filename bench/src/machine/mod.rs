@@ -1,6 +1,8 @@
 //! The machine that is measured on: what it is, and what else it was doing.
 
+mod descriptors;
 mod noise;
+mod threads;
 mod watch;
 
 use std::fmt;
@@ -10,7 +12,9 @@ use std::thread::available_parallelism;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use descriptors::raise_descriptors;
 pub(crate) use noise::{Listening, Noise};
+pub(crate) use threads::thread_cpu_time;
 pub(crate) use watch::{Watch, cpu_time, load, resident};
 
 /// What numbers are numbers of.

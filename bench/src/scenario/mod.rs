@@ -1,6 +1,8 @@
 //! What can be measured, each in a file of its own.
 
 pub(crate) mod board;
+mod cost;
+mod growth;
 mod lanes;
 mod tell;
 
@@ -14,21 +16,27 @@ use crate::report::Verdict;
 /// What can be measured, in the order of the document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Scenario {
+    /// What protection costs, beside a bare server.
+    Cost,
     /// How soon the client of a panic is told and closed.
     Tell,
     /// What it costs to run handlers on lanes.
     Lanes,
     /// What the board costs for each poll.
     Board,
+    /// What grows with the number of clients.
+    Growth,
 }
 
 impl Scenario {
     /// What its results are called.
     pub(crate) fn name(self) -> &'static str {
         match self {
+            Self::Cost => "cost",
             Self::Tell => "tell",
             Self::Lanes => "lanes",
             Self::Board => "board",
+            Self::Growth => "growth",
         }
     }
 
@@ -40,9 +48,11 @@ impl Scenario {
     pub(crate) fn run(self, run: &Run) -> Result<Verdict> {
         let listening = Listening::start();
         let report = match self {
+            Self::Cost => cost::run(run),
             Self::Tell => tell::run(run),
             Self::Lanes => lanes::run(run),
             Self::Board => board::run(run),
+            Self::Growth => growth::run(run),
         }?;
         for note in &report.notes {
             println!("\n{note}");
