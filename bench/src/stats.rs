@@ -13,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a server may take until it holds what it is to hold, and no more comes and goes.
 const SETTLED: Duration = Duration::from_secs(30);
 /// Time between two looks at a server that settles.
-const LOOK: Duration = Duration::from_millis(100);
+const LOOK: Duration = Duration::from_millis(50);
 /// So many looks in a row must show the same.
 const LOOKS: usize = 4;
 /// In bytes: what may come and go while the server holds the same. The request that asks is some of it.

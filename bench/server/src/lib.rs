@@ -1,6 +1,8 @@
 //! The server under measurement: the same handlers, on bare socketioxide and on Watertight as a library is used, with
 //! its defaults.
 
+#![expect(clippy::duplicate_mod, reason = "the same handlers on two libraries of the same names")]
+
 mod bare;
 mod guarded;
 mod judge;

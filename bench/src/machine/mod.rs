@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use descriptors::raise_descriptors;
 pub(crate) use noise::{Listening, Noise};
-pub(crate) use threads::thread_cpu_time;
+pub(crate) use threads::{process_cpu_time, thread_cpu_time};
 pub(crate) use watch::{Watch, cpu_time, load, resident};
 
 /// What numbers are numbers of.

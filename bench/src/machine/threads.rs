@@ -1,20 +1,32 @@
-//! What one thread of another process has used.
+//! What the threads of a process have used, to the nanosecond.
 
-use std::fs;
+use std::fs::{self, DirEntry};
 use std::time::Duration;
 
 /// How much of a thread's name Linux keeps.
 const NAME: usize = 15;
 
-/// How much CPU time the thread of this name has used in a process, to the nanosecond. `None` where the operating system
-/// does not tell, or has no such thread.
+/// How much CPU time the thread of this name has used in a process. `None` where the operating system does not tell, or has
+/// no such thread.
 pub(crate) fn thread_cpu_time(process: u32, name: &str) -> Option<Duration> {
     let name = name.get(..NAME).unwrap_or(name);
-    let threads = fs::read_dir(format!("/proc/{process}/task")).ok()?;
-    let is_named = |thread: &fs::DirEntry| {
+    let is_named = |thread: &DirEntry| {
         fs::read_to_string(thread.path().join("comm")).is_ok_and(|comm| comm.trim_end() == name)
     };
-    let thread = threads.filter_map(Result::ok).find(is_named)?;
+    of_thread(&threads(process)?.find(is_named)?)
+}
+
+/// How much CPU time all threads of a process have used that it has now. `None` where the operating system does not tell.
+pub(crate) fn process_cpu_time(process: u32) -> Option<Duration> {
+    // One may end while it is looked at.
+    Some(threads(process)?.filter_map(|thread| of_thread(&thread)).sum())
+}
+
+fn threads(process: u32) -> Option<impl Iterator<Item = DirEntry>> {
+    Some(fs::read_dir(format!("/proc/{process}/task")).ok()?.filter_map(Result::ok))
+}
+
+fn of_thread(thread: &DirEntry) -> Option<Duration> {
     on_processor(&fs::read_to_string(thread.path().join("schedstat")).ok()?)
 }
 

@@ -13,7 +13,7 @@ use tokio::task::{JoinSet, yield_now};
 use crate::Run;
 use crate::client::{Client, Packet, Transport};
 use crate::crowd;
-use crate::machine::cpu_time;
+use crate::machine::process_cpu_time;
 use crate::report::Times;
 use crate::server::{Kind, Server};
 
@@ -29,8 +29,9 @@ pub(super) struct Throughput {
     pub(super) per_second: f64,
     /// CPU time of the server for each, in microseconds. `None` where the operating system does not tell.
     pub(super) cpu: Option<f64>,
-    /// What part of the time the server's process was at work; a little above 1 when all of its threads were.
+    /// What part of the time the server was at work, and the load generator: whoever is at 1 is the one that is measured.
     pub(super) busy: Option<f64>,
+    pub(super) generator: Option<f64>,
 }
 
 impl Side {
@@ -54,11 +55,11 @@ impl Side {
 
     /// A closed loop: each client sends its next message when the one before has come back.
     pub(super) fn throughput(&mut self, runtime: &Runtime, length: Duration) -> Result<Throughput> {
-        let process = self.server.process();
-        let before = cpu_time(process);
+        let used = || [self.server.process(), std::process::id()].map(process_cpu_time);
+        let before = used();
         let begun = Instant::now();
         let end = begun + length;
-        let echoing = self.all_at_work(|mut client| async move {
+        let echoing = all_at_work(&mut self.clients, |mut client| async move {
             let mut echoed = 0_u64;
             while echoed == 0 || Instant::now() < end {
                 client.echo(&Value::from(echoed)).await?;
@@ -68,13 +69,17 @@ impl Side {
         });
         let echoed = runtime.block_on(echoing)?.into_iter().sum::<u64>();
         let took = begun.elapsed().as_secs_f64();
-        let cpu = before.zip(cpu_time(process)).map(|(before, after)| (after - before).as_secs_f64());
+        let [cpu, generator] = [0, 1].map(|who: usize| {
+            let since = before[who].zip(used()[who]);
+            since.map(|(before, after)| after.saturating_sub(before).as_secs_f64())
+        });
         #[expect(clippy::cast_precision_loss, reason = "a rate")]
         let messages = echoed as f64;
         Ok(Throughput {
             per_second: messages / took,
             cpu: cpu.map(|cpu| cpu * 1e6 / messages),
             busy: cpu.map(|cpu| cpu / took),
+            generator: generator.map(|cpu| cpu / took),
         })
     }
 
@@ -104,7 +109,7 @@ impl Side {
                 }
             }
         };
-        let echoing = self.all_at_work(move |mut client| {
+        let echoing = all_at_work(&mut self.clients, move |mut client| {
             let turns = waiting.pop();
             async move {
                 let mut turns = turns.context("each client has its turns")?;
@@ -124,22 +129,22 @@ impl Side {
         ensure!(answered >= asked, "{asked} messages were sent and {answered} came back");
         Ok(times)
     }
+}
 
-    /// Every client at once, each in a task of its own; what comes of each.
-    async fn all_at_work<T, F>(&mut self, mut work: impl FnMut(Client) -> F) -> Result<Vec<T>>
-    where
-        F: Future<Output = Result<(Client, T)>> + Send + 'static,
-        T: Send + 'static,
-    {
-        let mut working: JoinSet<_> = self.clients.drain(..).map(&mut work).collect();
-        let mut results = Vec::with_capacity(working.len());
-        while let Some(done) = working.join_next().await {
-            let (client, result) = done.context("a client of the bench")??;
-            self.clients.push(client);
-            results.push(result);
-        }
-        Ok(results)
+/// Every client at once, each in a task of its own; what comes of each.
+async fn all_at_work<T, F>(clients: &mut Vec<Client>, mut work: impl FnMut(Client) -> F) -> Result<Vec<T>>
+where
+    F: Future<Output = Result<(Client, T)>> + Send + 'static,
+    T: Send + 'static,
+{
+    let mut working: JoinSet<_> = clients.drain(..).map(&mut work).collect();
+    let mut results = Vec::with_capacity(working.len());
+    while let Some(done) = working.join_next().await {
+        let (client, result) = done.context("a client of the bench")??;
+        clients.push(client);
+        results.push(result);
     }
+    Ok(results)
 }
 
 /// When the echo of a number was read.

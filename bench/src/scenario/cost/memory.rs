@@ -15,10 +15,13 @@ use crate::stats::Stats;
 const BAR: f64 = 512.0;
 /// How many clients are there when it is asked.
 const CLIENTS: [usize; 4] = [0, 500, 1_000, 2_000];
-const QUICK_CLIENTS: [usize; 2] = [0, 300];
-/// In bytes for each client that was there: what may be left of it when it has gone. Tables keep their size, so it is
-/// asked after the first time that so many came and went, and again after the second.
+const QUICK_CLIENTS: [usize; 2] = [0, 200];
+/// In bytes for each client that was there: what may be left of it when it has gone.
 const LEFT: f64 = 16.0;
+/// How many crowds come and go to see what is left of them.
+const CROWDS: usize = 4;
+/// Clients before those that count: what is made once is there.
+const WARM_UP: usize = 10;
 
 /// One server over one transport.
 #[derive(Serialize)]
@@ -29,7 +32,7 @@ pub(super) struct Case {
     /// Bytes for each client, as the slope over the points.
     pub(super) allocated: f64,
     pub(super) resident: Option<f64>,
-    /// Bytes for each client that a second crowd left behind beyond what the first did.
+    /// Bytes for each client that every crowd leaves behind.
     left: f64,
 }
 
@@ -70,11 +73,7 @@ impl Case {
         let server = Server::counted(kind, &[], &log)?;
         let sizes = if run.quick { &QUICK_CLIENTS[..] } else { &CLIENTS[..] };
         let largest = sizes.last().copied().unwrap_or_default();
-        let come_and_go = || -> Result<u64> {
-            Crowd::gather(server.address(), transport, largest)?.leave()?;
-            Ok(Point::of(&server, 0)?.allocated)
-        };
-        let first = come_and_go()?;
+        Crowd::gather(server.address(), transport, WARM_UP)?.leave()?;
         let mut points = vec![Point::of(&server, 0)?];
         for &clients in sizes.iter().filter(|&&clients| clients > 0) {
             let crowd = Crowd::gather(server.address(), transport, clients)?;
@@ -82,9 +81,12 @@ impl Case {
             crowd.leave()?;
             Stats::settled(server.address(), 0)?;
         }
-        let second = Point::of(&server, 0)?.allocated;
-        #[expect(clippy::cast_precision_loss, reason = "bytes for each of some")]
-        let left = second.saturating_sub(first) as f64 / largest.max(1) as f64;
+        let mut gone = Vec::new();
+        for _ in 0..CROWDS {
+            Crowd::gather(server.address(), transport, largest)?.leave()?;
+            gone.push(Point::of(&server, 0)?.allocated);
+        }
+        let left = least_left(&gone, largest);
         let slope_of = |of: fn(&Point) -> Option<u64>| {
             let points: Option<Vec<_>> =
                 points.iter().map(|point| Some((point.clients, of(point)?))).collect();
@@ -115,6 +117,14 @@ impl Point {
     }
 }
 
+/// Bytes for each client. What every crowd leaves is a leak; a table that happens to grow at one of them is none.
+fn least_left(gone: &[u64], clients: usize) -> f64 {
+    let least = gone.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).min();
+    #[expect(clippy::cast_precision_loss, reason = "bytes for each of some")]
+    let left = least.unwrap_or_default() as f64 / clients.max(1) as f64;
+    left
+}
+
 /// How much `y` grows for each `x`: least squares.
 fn slope(points: &[(usize, u64)]) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "bytes and clients")]
@@ -131,6 +141,12 @@ fn slope(points: &[(usize, u64)]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_leak_is_what_every_crowd_leaves() {
+        assert!((least_left(&[1_000, 5_000, 5_000, 9_000], 10)).abs() < 1e-9);
+        assert!((least_left(&[1_000, 1_400, 1_800, 2_300], 10) - 40.0).abs() < 1e-9);
+    }
 
     #[test]
     fn the_slope_is_that_of_a_line() {

@@ -69,7 +69,7 @@ pub(super) fn measure(run: &Run, report: &mut Report) -> Result<Vec<Case>> {
     Ok(cases)
 }
 
-const THROUGHPUT: [&str; 9] = [
+const THROUGHPUT: [&str; 10] = [
     "transport",
     "clients",
     "bare /s",
@@ -79,6 +79,7 @@ const THROUGHPUT: [&str; 9] = [
     "guarded CPU µs",
     "bare busy %",
     "guarded busy %",
+    "generator busy %",
 ];
 
 const LATENCY: [&str; 10] = [
@@ -153,6 +154,8 @@ impl Case {
         cells.push(self.ratio.to_string());
         cells.extend(both(|pass| pass.cpu, 1));
         cells.extend(both(|pass| Some(pass.busy? * 100.0), 0));
+        let [_, generator] = both(|pass| Some(pass.generator? * 100.0), 0);
+        cells.push(generator);
         cells
     }
 

@@ -12,7 +12,7 @@ use super::Effort;
 use crate::Run;
 use crate::client::{Client, Packet, Received, Transport};
 use crate::crowd::Crowd;
-use crate::machine::{cpu_time, resident, thread_cpu_time};
+use crate::machine::{process_cpu_time, resident, thread_cpu_time};
 use crate::report::Times;
 use crate::server::{Kind, Server};
 use crate::stats::Stats;
@@ -20,7 +20,7 @@ use crate::stats::Stats;
 /// The thread that seals and sweeps.
 const RECOVERY: &str = "watertight-recovery";
 /// Clients before those that count: what is made once is there.
-const WARM_UP: usize = 50;
+const WARM_UP: usize = 10;
 /// How long the server may take until it has recorded a seal whose client is gone.
 const RECORDED: Duration = Duration::from_secs(10);
 
@@ -98,7 +98,7 @@ impl Memory {
 
 /// What the server and its recovery take of one processor while nobody does anything.
 fn at_rest(server: &Server, length: Duration) -> (Option<f64>, Option<f64>) {
-    let now = || (cpu_time(server.process()), thread_cpu_time(server.process(), RECOVERY));
+    let now = || (process_cpu_time(server.process()), thread_cpu_time(server.process(), RECOVERY));
     let (begun, before) = (Instant::now(), now());
     thread::sleep(length);
     let (took, after) = (begun.elapsed().as_secs_f64(), now());
@@ -113,9 +113,10 @@ fn echoing(server: &Server, crowd: &Crowd, clients: usize, echoes: usize) -> Res
     let times = echoes.div_ceil(clients);
     // Once without counting, so that buffers that are made at the first message are there.
     crowd.echo(1)?;
-    let before = cpu_time(server.process());
+    let before = process_cpu_time(server.process());
     crowd.echo(times)?;
-    let used = before.zip(cpu_time(server.process())).map(|(before, after)| after - before);
+    let used = before.zip(process_cpu_time(server.process()));
+    let used = used.map(|(before, after)| after.saturating_sub(before));
     Ok(used.map(|used| used.as_secs_f64() * 1e6 / count(times * clients)))
 }
 
