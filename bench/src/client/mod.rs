@@ -162,13 +162,14 @@ impl Client {
         }
     }
 
-    /// Does nothing but keep its session until `over` is done. An error when the session ends before.
-    pub(crate) async fn rest(&mut self, over: impl Future) -> Result<()> {
+    /// Does nothing but keep its session until `over` is done; answers what came of that. An error when the session ends
+    /// before.
+    pub(crate) async fn rest<T>(&mut self, over: impl Future<Output = T>) -> Result<T> {
         let mut over = pin!(over);
         loop {
             let frame = tokio::select! {
                 biased;
-                _ = &mut over => return Ok(()),
+                done = &mut over => return Ok(done),
                 frame = self.frame() => frame,
             };
             // Outside of what may be given up: a pong that is half sent would end the session.
