@@ -49,8 +49,15 @@ mod tests {
     #[test]
     fn finds_a_thread_with_a_long_name() {
         let (done, wait) = std::sync::mpsc::channel::<()>();
+        // A thread names itself, some time after it was started.
+        let (named, is_named) = std::sync::mpsc::channel();
         let thread = std::thread::Builder::new().name("a-thread-with-a-long-name".into());
-        let thread = thread.spawn(move || wait.recv()).expect("it starts");
+        let thread = thread.spawn(move || {
+            named.send(()).expect("the test waits for it");
+            wait.recv()
+        });
+        let thread = thread.expect("it starts");
+        is_named.recv().expect("it runs");
         assert!(thread_cpu_time(std::process::id(), "a-thread-with-a-long-name").is_some());
         assert_eq!(thread_cpu_time(std::process::id(), "no-such-thread"), None);
         drop(done);
