@@ -137,6 +137,14 @@ impl Server {
     }
 }
 
+#[cfg(not(unix))]
+impl Server {
+    /// There is no such request here.
+    pub(crate) fn interrupt(self) -> Result<()> {
+        anyhow::bail!("a server cannot be interrupted on this system")
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         // It may have ended by itself.

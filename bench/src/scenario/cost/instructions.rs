@@ -47,7 +47,8 @@ struct Counted {
 
 /// Whether the tool is there that counts.
 pub(super) fn can_be_counted() -> bool {
-    Command::new("valgrind").arg("--version").output().is_ok_and(|output| output.status.success())
+    cfg!(unix)
+        && Command::new("valgrind").arg("--version").output().is_ok_and(|output| output.status.success())
 }
 
 pub(super) fn measure(run: &Run, report: &mut Report) -> Result<Vec<Case>> {
