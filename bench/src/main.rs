@@ -5,12 +5,14 @@
 
 mod bystander;
 mod client;
+mod crowd;
 mod machine;
 mod mortal;
 mod peers;
 mod report;
 mod scenario;
 mod server;
+mod stats;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

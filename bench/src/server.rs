@@ -9,12 +9,15 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
+#[cfg(unix)]
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
 
-/// How long a server may take until it listens.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a server may take until it listens, and until it has ended: on a busy machine, under a tool that counts its
+/// instructions.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// What a server prints, with its address, once it listens.
 const READY: &str = "listening on http://";
 
@@ -61,9 +64,14 @@ impl Server {
         Self::of_bench("watertight-bench-server-counted", kind, arguments, log)
     }
 
+    /// The same as `bench`, with the program run by `tool`.
+    pub(crate) fn under(mut tool: Command, kind: Kind, arguments: &[&str], log: &Path) -> Result<Self> {
+        tool.arg(bench_binary("watertight-bench-server")?).arg(kind.name()).args(arguments);
+        Self::start(tool, log)
+    }
+
     fn of_bench(program: &str, kind: Kind, arguments: &[&str], log: &Path) -> Result<Self> {
-        let variable = program.to_uppercase().replace('-', "_");
-        let mut command = Command::new(binary(&variable, program)?);
+        let mut command = Command::new(bench_binary(program)?);
         command.arg(kind.name()).args(arguments);
         Self::start(command, log)
     }
@@ -118,12 +126,42 @@ impl Server {
     }
 }
 
+#[cfg(unix)]
+impl Server {
+    /// Ends it as ctrl-c does, and waits until it has.
+    pub(crate) fn interrupt(mut self) -> Result<()> {
+        use rustix::process::{Pid, Signal, kill_process};
+
+        let process = i32::try_from(self.process()).ok().and_then(Pid::from_raw).context("no process")?;
+        kill_process(process, Signal::INT).context("cannot interrupt a server")?;
+        let deadline = Instant::now() + PATIENCE;
+        while self.child.try_wait()?.is_none() {
+            ensure!(Instant::now() < deadline, "a server does not end when it is interrupted");
+            thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(not(unix))]
+impl Server {
+    /// There is no such request here.
+    pub(crate) fn interrupt(self) -> Result<()> {
+        anyhow::bail!("a server cannot be interrupted on this system")
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         // It may have ended by itself.
         _ = self.child.kill();
         _ = self.child.wait();
     }
+}
+
+/// A server of the bench: where the environment variable with its name in capitals says, else beside our own.
+fn bench_binary(program: &str) -> Result<PathBuf> {
+    binary(&program.to_uppercase().replace('-', "_"), program)
 }
 
 /// A program: where the environment variable says, else beside our own.

@@ -9,19 +9,30 @@ use watertight_socketioxide::handler::ConnectHandler;
 
 use crate::Allocated;
 use crate::judge::Judge;
+use crate::seals::Seals;
 
 #[expect(clippy::duplicate_mod, reason = "what is around it says on what the handlers run")]
 #[path = "handlers.rs"]
 mod handlers;
 
-pub(crate) async fn serve(port: u16, allocated: Option<Allocated>, forgive: bool) -> Result<()> {
-    let judge = Judge::default();
-    let mut builder = Watertight::builder().sink(judge.clone());
+/// What is let pass.
+pub(crate) struct Patience {
+    pub(crate) forgive: bool,
+    pub(crate) lenient: bool,
+}
+
+pub(crate) async fn serve(port: u16, allocated: Option<Allocated>, patience: Patience) -> Result<()> {
+    let Patience { forgive, lenient } = patience;
+    let (judge, seals) = (Judge::default(), Seals::default());
+    let mut builder = Watertight::builder().sink(judge.clone()).sink(seals.clone());
     if forgive {
         // Whatever would end a client that panics again and again.
         builder = builder
             .policy(StandardPolicy::new().fail_event("/", "*").fail_event_limit(u32::MAX))
-            .conduct(ConductSettings::new().enabled(false))
+            .conduct(ConductSettings::new().enabled(false));
+    }
+    if forgive || lenient {
+        builder = builder
             .quarantine(QuarantineSettings::new().enabled(false))
             .breakers(BreakerSettings::new().enabled(false));
     }
@@ -29,7 +40,12 @@ pub(crate) async fn serve(port: u16, allocated: Option<Allocated>, forgive: bool
     let (layer, io) = SocketIo::new_layer();
     handlers::open(&io);
     let sockets = move || io.sockets().len();
-    let app = crate::stats(allocated, sockets, move || judge.so_far()).layer(layer);
+    let judged = move || {
+        let mut judged = judge.so_far();
+        judged["sealed_after_us"] = seals.so_far().into();
+        judged
+    };
+    let app = crate::stats(allocated, sockets, judged).layer(layer);
     let listener = crate::listen(port).await?;
     crate::until_stopped(async { watertight_axum::serve(listener, app).await }).await
 }

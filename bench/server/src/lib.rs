@@ -1,9 +1,12 @@
 //! The server under measurement: the same handlers, on bare socketioxide and on Watertight as a library is used, with
 //! its defaults.
 
+#![expect(clippy::duplicate_mod, reason = "the same handlers on two libraries of the same names")]
+
 mod bare;
 mod guarded;
 mod judge;
+mod seals;
 
 use std::future::Future;
 
@@ -25,6 +28,14 @@ struct CommandLine {
     /// A panic fails its event, and its client stays: for as many panics as the server can take.
     #[arg(long)]
     forgive: bool,
+
+    /// Nobody is quarantined and no event is switched off, however many clients panic: each is sealed, and others come.
+    #[arg(long)]
+    lenient: bool,
+
+    /// How many threads do what clients ask for; 0 is one for each processor.
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
 
     /// The port on 127.0.0.1; 0 is a free one.
     #[arg(long, default_value_t = 0)]
@@ -48,11 +59,15 @@ pub type Allocated = fn() -> usize;
 ///
 /// When the server cannot be set up.
 pub fn main(allocated: Option<Allocated>) -> Result<()> {
-    let CommandLine { kind, forgive, port } = CommandLine::parse();
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+    let CommandLine { kind, forgive, lenient, threads, port } = CommandLine::parse();
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if threads > 0 {
+        runtime.worker_threads(threads);
+    }
+    runtime.enable_all().build()?.block_on(async {
         match kind {
             Kind::Bare => bare::serve(port, allocated).await,
-            Kind::Guarded => guarded::serve(port, allocated, forgive).await,
+            Kind::Guarded => guarded::serve(port, allocated, guarded::Patience { forgive, lenient }).await,
         }
     })
 }

@@ -7,12 +7,14 @@ mod websocket;
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 use serde_json::Value;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 pub(crate) use self::packet::Packet;
@@ -76,8 +78,18 @@ impl Client {
         transport: Transport,
         namespace: &'static str,
     ) -> Result<Self> {
+        Self::connect_from(None, server, transport, namespace).await
+    }
+
+    /// The same from one address of this machine: each has ports of its own, and to the server it is another client's.
+    pub(crate) async fn connect_from(
+        origin: Option<Ipv4Addr>,
+        server: SocketAddr,
+        transport: Transport,
+        namespace: &'static str,
+    ) -> Result<Self> {
         let connecting = async {
-            let mut client = Self::open(server, transport, namespace).await?;
+            let mut client = Self::open_by(Way { origin, server }, transport, namespace).await?;
             client.enter().await?;
             Ok(client)
         };
@@ -90,14 +102,18 @@ impl Client {
         transport: Transport,
         namespace: &'static str,
     ) -> Result<Self> {
+        Self::open_by(Way { origin: None, server }, transport, namespace).await
+    }
+
+    async fn open_by(way: Way, transport: Transport, namespace: &'static str) -> Result<Self> {
         let (wire, open) = match transport {
             Transport::WebSocket => {
-                let mut wire = WebSocket::open(server).await?;
+                let mut wire = WebSocket::open(way).await?;
                 let open = wire.next().await.text.map_err(anyhow::Error::msg)?;
                 (Wire::WebSocket(Box::new(wire)), open)
             }
             Transport::Polling => {
-                let (wire, open) = Polling::open(server).await?;
+                let (wire, open) = Polling::open(way).await?;
                 (Wire::Polling(wire), open)
             }
         };
@@ -166,9 +182,9 @@ impl Client {
     /// The next packet of its namespace, or the end. Pings are answered on the way.
     pub(crate) async fn next(&mut self) -> Result<Received> {
         loop {
-            let Frame { at, text } = soon("a packet", self.frame()).await?;
-            if let Some(packet) = self.read(text).await {
-                return Ok(Received { at, packet });
+            let frame = soon("a packet", self.frame()).await?;
+            if let Some(received) = self.receive(frame).await {
+                return Ok(received);
             }
         }
     }
@@ -176,23 +192,47 @@ impl Client {
     /// The same, and it may take for ever.
     pub(crate) async fn next_ever(&mut self) -> Received {
         loop {
-            let Frame { at, text } = self.frame().await;
-            if let Some(packet) = self.read(text).await {
-                return Received { at, packet };
+            let frame = self.frame().await;
+            if let Some(received) = self.receive(frame).await {
+                return received;
             }
         }
     }
 
-    async fn read(&mut self, text: Result<String, String>) -> Option<Packet> {
-        match text.as_deref() {
-            Err(how) => Some(Packet::Closed(how.to_owned())),
+    /// Does nothing but keep its session until `over` is done; answers what came of that. An error when the session ends
+    /// before.
+    pub(crate) async fn rest<T>(&mut self, over: impl Future<Output = T>) -> Result<T> {
+        let mut over = pin!(over);
+        loop {
+            let frame = tokio::select! {
+                biased;
+                done = &mut over => return Ok(done),
+                frame = self.frame() => frame,
+            };
+            // Outside of what may be given up: a pong that is half sent would end the session.
+            if let Some(Received { packet: Packet::Closed(how), .. }) = self.receive(frame).await {
+                bail!("a client that rests is disconnected by {how}");
+            }
+        }
+    }
+
+    /// Ends its session, and then its connections: a server that is not told misses a session that polls only after
+    /// its heartbeat.
+    pub(crate) async fn leave(mut self) -> Result<()> {
+        self.send("1".to_owned()).await.map(drop)
+    }
+
+    async fn receive(&mut self, Frame { at, text }: Frame) -> Option<Received> {
+        let packet = match text.as_deref() {
+            Err(how) => Packet::Closed(how.clone()),
             Ok("2") => {
                 // A session may end between a ping and its pong; the end comes by itself.
                 _ = self.send("3".to_owned()).await;
-                None
+                return None;
             }
-            Ok(text) => packet::parse(text, self.namespace),
-        }
+            Ok(text) => packet::parse(text, self.namespace)?,
+        };
+        Some(Received { at, packet })
     }
 
     async fn frame(&mut self) -> Frame {
@@ -212,6 +252,31 @@ impl Client {
         };
         soon("a write", sending).await??;
         Ok(begun)
+    }
+}
+
+/// From where to where.
+#[derive(Clone, Copy)]
+struct Way {
+    origin: Option<Ipv4Addr>,
+    server: SocketAddr,
+}
+
+impl Way {
+    async fn dial(self) -> Result<TcpStream> {
+        let Self { origin, server } = self;
+        let tcp = match origin {
+            None => TcpStream::connect(server).await,
+            Some(origin) => {
+                let socket = TcpSocket::new_v4()?;
+                socket.bind(SocketAddr::from((origin, 0))).with_context(|| format!("cannot use {origin}"))?;
+                socket.connect(server).await
+            }
+        };
+        let tcp = tcp.context("cannot connect")?;
+        // Otherwise what is small can wait for the server's delayed acknowledgement of what came before.
+        tcp.set_nodelay(true).context("cannot connect")?;
+        Ok(tcp)
     }
 }
 

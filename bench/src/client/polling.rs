@@ -1,6 +1,5 @@
 //! Engine.IO over HTTP: one connection for the polls, of which one is always under way, and one for what is sent.
 
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
@@ -9,12 +8,11 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::Frame;
 use super::packet::SEPARATOR;
+use super::{Frame, Way};
 
 pub(super) struct Polling {
     posts: Http,
@@ -26,10 +24,10 @@ pub(super) struct Polling {
 
 impl Polling {
     /// Opens a session; answers the open packet with it.
-    pub(super) async fn open(server: SocketAddr) -> Result<(Self, String)> {
+    pub(super) async fn open(way: Way) -> Result<(Self, String)> {
         let mut tasks = JoinSet::new();
-        let mut polls = Http::open(server, &mut tasks).await?;
-        let mut posts = Http::open(server, &mut tasks).await?;
+        let mut polls = Http::open(way, &mut tasks).await?;
+        let mut posts = Http::open(way, &mut tasks).await?;
         let (status, open) = polls.ask(Method::GET, String::new()).await?;
         ensure!(status == StatusCode::OK, "a session is refused with {status}");
         let sid = super::session_id(&open)?;
@@ -87,16 +85,14 @@ struct Http {
 }
 
 impl Http {
-    async fn open(server: SocketAddr, tasks: &mut JoinSet<()>) -> Result<Self> {
-        let tcp = TcpStream::connect(server).await.context("cannot connect")?;
-        // Otherwise a body can wait for the server's delayed acknowledgement of its head.
-        tcp.set_nodelay(true).context("cannot connect")?;
-        let (requests, connection) = handshake(TokioIo::new(tcp)).await.context("cannot speak HTTP")?;
+    async fn open(way: Way, tasks: &mut JoinSet<()>) -> Result<Self> {
+        let (requests, connection) =
+            handshake(TokioIo::new(way.dial().await?)).await.context("cannot speak HTTP")?;
         tasks.spawn(async move {
             // Its requests tell of its end.
             _ = connection.await;
         });
-        Ok(Self { requests, host: server.to_string(), path: PATH.to_owned() })
+        Ok(Self { requests, host: way.server.to_string(), path: PATH.to_owned() })
     }
 
     async fn ask(&mut self, method: Method, body: String) -> Result<(StatusCode, String)> {

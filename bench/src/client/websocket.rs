@@ -1,6 +1,5 @@
 //! Engine.IO over a WebSocket.
 
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
@@ -10,24 +9,20 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-use super::Frame;
+use super::{Frame, Way};
 
-/// More than any packet of the bench, in bytes.
-const READ_BUFFER: usize = 4 * 1024;
+/// In bytes: packets here are small, and clients are many.
+const READ_BUFFER: usize = 2048;
 
 pub(super) struct WebSocket {
     stream: WebSocketStream<TcpStream>,
 }
 
 impl WebSocket {
-    pub(super) async fn open(server: SocketAddr) -> Result<Self> {
-        let tcp = TcpStream::connect(server).await.context("cannot connect")?;
-        // Otherwise a small frame can wait for the server's delayed acknowledgement of the one before.
-        tcp.set_nodelay(true).context("cannot connect")?;
-        let url = format!("ws://{server}/socket.io/?EIO=4&transport=websocket");
-        // The default of 128 KiB is a gigabyte for ten thousand clients.
-        let small = WebSocketConfig::default().read_buffer_size(READ_BUFFER);
-        let opening = client_async_with_config(url, tcp, Some(small));
+    pub(super) async fn open(way: Way) -> Result<Self> {
+        let url = format!("ws://{}/socket.io/?EIO=4&transport=websocket", way.server);
+        let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER);
+        let opening = client_async_with_config(url, way.dial().await?, Some(config));
         let (stream, _) = opening.await.context("cannot open a WebSocket")?;
         Ok(Self { stream })
     }

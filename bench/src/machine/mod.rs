@@ -1,7 +1,9 @@
 //! The machine that is measured on: what it is, and what else it was doing.
 
+mod descriptors;
 mod noise;
 mod process;
+mod threads;
 mod watch;
 
 use std::fmt;
@@ -11,8 +13,10 @@ use std::thread::available_parallelism;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use descriptors::descriptors;
 pub(crate) use noise::{Listening, Noise};
-pub(crate) use process::{backlog, children, descriptors, kill};
+pub(crate) use process::{backlog, children, kill};
+pub(crate) use threads::{process_cpu_time, thread_cpu_time};
 pub(crate) use watch::{Watch, cpu_time, load, resident};
 
 /// What numbers are numbers of.

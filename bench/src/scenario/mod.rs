@@ -1,7 +1,9 @@
 //! What can be measured, each in a file of its own.
 
 pub(crate) mod board;
+mod cost;
 mod death;
+mod growth;
 mod lanes;
 mod peers;
 mod tell;
@@ -16,10 +18,14 @@ use crate::report::Verdict;
 /// What can be measured, in the order of the document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Scenario {
+    /// What protection costs, beside a bare server.
+    Cost,
     /// How soon the client of a panic is told and closed.
     Tell,
     /// How soon everybody is back after the process has died.
     Death,
+    /// What grows with the number of clients.
+    Growth,
     /// What it costs to run handlers on lanes.
     Lanes,
     /// What the board costs for each poll.
@@ -32,10 +38,12 @@ impl Scenario {
     /// What its results are called.
     pub(crate) fn name(self) -> &'static str {
         match self {
+            Self::Cost => "cost",
             Self::Tell => "tell",
             Self::Death => "death",
             Self::Lanes => "lanes",
             Self::Board => "board",
+            Self::Growth => "growth",
             Self::Peers => "peers",
         }
     }
@@ -48,10 +56,12 @@ impl Scenario {
     pub(crate) fn run(self, run: &Run) -> Result<Verdict> {
         let listening = Listening::start();
         let report = match self {
+            Self::Cost => cost::run(run),
             Self::Tell => tell::run(run),
             Self::Death => death::run(run),
             Self::Lanes => lanes::run(run),
             Self::Board => board::run(run),
+            Self::Growth => growth::run(run),
             Self::Peers => peers::run(run),
         }?;
         for note in &report.notes {

@@ -1,0 +1,182 @@
+//! How many instructions the server runs for each message, counted by valgrind: a number that no other work on the
+//! machine changes.
+
+use std::fs;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::Run;
+use crate::client::{Client, Transport};
+use crate::report::{Report, Spread, Table, or_dash};
+use crate::server::{Kind, Server};
+
+/// Of the bare server's instructions, at most so many more.
+const BAR: f64 = 0.015;
+/// Messages of the shorter run; the longer one has three times as many.
+const MESSAGES: u32 = 1_000;
+const QUICK_MESSAGES: u32 = 200;
+const ROUNDS: usize = 5;
+const QUICK_ROUNDS: usize = 1;
+/// Messages before those that count, so that everything that is made once is there.
+const WARM_UP: u32 = 20;
+/// How much longer the longer one of two runs lasts in which nobody does anything.
+const REST: Duration = Duration::from_secs(5);
+
+/// One transport, bare and guarded.
+#[derive(Serialize)]
+pub(super) struct Case {
+    pub(super) transport: Transport,
+    /// Each time: instructions for a message, bare and guarded.
+    rounds: Vec<[f64; 2]>,
+    /// Guarded to bare, over the rounds.
+    pub(super) ratio: Spread,
+    /// What runs by the clock with one client there, in instructions a second, bare and guarded.
+    by_the_clock: [f64; 2],
+}
+
+/// One run under valgrind.
+struct Counted {
+    instructions: f64,
+    /// From the first message to the end.
+    lasted: f64,
+}
+
+/// Whether the tool is there that counts.
+pub(super) fn can_be_counted() -> bool {
+    cfg!(unix)
+        && Command::new("valgrind").arg("--version").output().is_ok_and(|output| output.status.success())
+}
+
+pub(super) fn measure(run: &Run, report: &mut Report) -> Result<Vec<Case>> {
+    let rounds = if run.quick { QUICK_ROUNDS } else { ROUNDS };
+    let title = format!("Instructions of the server for each echo, medians of {rounds} rounds");
+    let heads =
+        ["transport", "bare", "guarded", "more", "ratio                ", "bare /s idle", "guarded /s idle"];
+    let mut table = Table::begin(title, 1, &heads);
+    let mut cases = Vec::new();
+    let transports = if run.quick { &Transport::ALL[..1] } else { &Transport::ALL[..] };
+    for &transport in transports {
+        let case = Case::measure(run, transport, rounds)?;
+        let [bare, guarded] = case.medians();
+        let [bare_idle, guarded_idle] = case.by_the_clock;
+        table.row(vec![
+            transport.to_string(),
+            format!("{bare:.0}"),
+            format!("{guarded:.0}"),
+            format!("{:+.0}", guarded - bare),
+            format!("{:.4}", case.ratio),
+            or_dash((!run.quick).then(|| format!("{bare_idle:.0}"))),
+            or_dash((!run.quick).then(|| format!("{guarded_idle:.0}"))),
+        ]);
+        let more = case.ratio.median - 1.0;
+        let line = format!(
+            "an echo over {transport} takes {:+.2} % of the bare server's instructions (≤ {:+.2} %)",
+            more * 100.0,
+            BAR * 100.0
+        );
+        report.verdict.bar(more <= BAR, line);
+        cases.push(case);
+    }
+    report.tables.push(table);
+    Ok(cases)
+}
+
+impl Case {
+    fn measure(run: &Run, transport: Transport, rounds: usize) -> Result<Self> {
+        let mut by_the_clock = [0.0; 2];
+        // In short, it counts as a part of the messages.
+        if !run.quick {
+            for (rate, kind) in by_the_clock.iter_mut().zip(Kind::BOTH) {
+                *rate = each_second(run, kind, transport)?;
+            }
+        }
+        let mut pairs = Vec::new();
+        for _ in 0..rounds {
+            let mut pair = [0.0; 2];
+            for ((each, rate), kind) in pair.iter_mut().zip(by_the_clock).zip(Kind::BOTH) {
+                *each = each_message(run, kind, transport, rate)?;
+            }
+            pairs.push(pair);
+        }
+        let ratio = Spread::of(pairs.iter().map(|[bare, guarded]| guarded / bare));
+        Ok(Self { transport, rounds: pairs, ratio, by_the_clock })
+    }
+
+    fn medians(&self) -> [f64; 2] {
+        [0, 1].map(|kind| Spread::of(self.rounds.iter().map(|pair| pair[kind])).median)
+    }
+}
+
+/// Instructions a second while nobody does anything.
+fn each_second(run: &Run, kind: Kind, transport: Transport) -> Result<f64> {
+    let short = Counted::of(run, kind, transport, 0, Duration::ZERO)?;
+    let long = Counted::of(run, kind, transport, 0, REST)?;
+    // Where it is next to nothing, two starts of a program differ by more.
+    let more = (long.instructions - short.instructions).max(0.0);
+    Ok(more / (long.lasted - short.lasted))
+}
+
+/// Instructions for one message: what a longer run has more than a shorter one, without what runs by the clock. It is
+/// much slower under valgrind than it is in truth, and so there is much more clock to a message.
+fn each_message(run: &Run, kind: Kind, transport: Transport, by_the_clock: f64) -> Result<f64> {
+    let messages = if run.quick { QUICK_MESSAGES } else { MESSAGES };
+    let short = Counted::of(run, kind, transport, messages, Duration::ZERO)?;
+    let long = Counted::of(run, kind, transport, 3 * messages, Duration::ZERO)?;
+    let more = long.instructions - short.instructions - by_the_clock * (long.lasted - short.lasted);
+    Ok(more / f64::from(2 * messages))
+}
+
+impl Counted {
+    /// So many echoes one after another, or so much rest, with one client.
+    fn of(run: &Run, kind: Kind, transport: Transport, messages: u32, rest: Duration) -> Result<Self> {
+        let log = run.results.join(format!("cost-instructions-{}.valgrind.log", kind.name()));
+        let mut tool = Command::new("valgrind");
+        tool.args(["--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"]);
+        tool.arg(format!("--log-file={}", log.display()));
+        let name = format!("cost-instructions-{}.server.log", kind.name());
+        let server = Server::under(tool, kind, &["--threads", "1"], &run.results.join(name))?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let lasted = runtime.block_on(async {
+            let mut client = Client::connect(server.address(), transport, "/").await?;
+            for number in 0..WARM_UP {
+                client.echo(&Value::from(number)).await?;
+            }
+            let begun = Instant::now();
+            for number in 0..messages {
+                client.echo(&Value::from(number)).await?;
+            }
+            tokio::time::sleep(rest).await;
+            anyhow::Ok(begun.elapsed())
+        })?;
+        server.interrupt()?;
+        let text = fs::read_to_string(&log).with_context(|| format!("cannot read {}", log.display()))?;
+        let instructions =
+            sum(&text).with_context(|| format!("there is no sum of instructions in {}", log.display()))?;
+        Ok(Self { instructions, lasted: lasted.as_secs_f64() })
+    }
+}
+
+/// The number in `==42== I   refs:      1,234,567`.
+fn sum(log: &str) -> Option<f64> {
+    let (_, number) = log.lines().find_map(|line| {
+        let (head, number) = line.split_once("refs:")?;
+        head.trim_end().ends_with('I').then_some((head, number))
+    })?;
+    number.trim().replace(',', "").parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_sum_of_both_forms() {
+        assert_eq!(sum("==1== Cachegrind\n==1== \n==1== I   refs:      1,234,567\n"), Some(1_234_567.0));
+        assert_eq!(sum("==1== I refs:        42\n==1== D refs:  7"), Some(42.0));
+        assert_eq!(sum("==1== D refs:  7"), None);
+    }
+}

@@ -1,0 +1,60 @@
+//! What protection costs: the bench's server bare and guarded, turn by turn.
+
+mod instructions;
+mod load;
+mod memory;
+mod times;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::Run;
+use crate::report::{Bars, Chart, Report};
+
+#[derive(Serialize)]
+struct Details {
+    instructions: Vec<instructions::Case>,
+    memory: Vec<memory::Case>,
+    times: Vec<times::Case>,
+}
+
+/// What does not depend on how busy the machine is comes first.
+pub(crate) fn run(run: &Run) -> Result<Report> {
+    let mut report = Report::new("Cost of protection", ABOUT);
+    let instructions = if instructions::can_be_counted() {
+        instructions::measure(run, &mut report)?
+    } else {
+        report.notes.push(NOT_COUNTED.to_owned());
+        Vec::new()
+    };
+    let memory = memory::measure(run, &mut report)?;
+    let times = times::measure(run, &mut report)?;
+    report.chart = Some(chart(&times));
+    report.keep(&Details { instructions, memory, times })?;
+    Ok(report)
+}
+
+fn chart(times: &[times::Case]) -> Chart {
+    let of = |kind: usize| times.iter().map(|case| case.per_second(kind)).collect();
+    Chart::Bars(Bars {
+        title: "Echo round trips of one server thread".to_owned(),
+        unit: "round trips a second".to_owned(),
+        groups: times.iter().map(|case| format!("{} {}", case.transport, case.clients)).collect(),
+        kinds: vec![("bare".to_owned(), of(0)), ("guarded".to_owned(), of(1))],
+        logarithmic: false,
+    })
+}
+
+const ABOUT: &str = "The same handlers on plain socketioxide (*bare*) and on Watertight with its defaults (*guarded*). Clients \
+    send an event and get it back as another one (*echo*), over WebSocket and over HTTP polling.\n\n\
+    *Instructions* are those of the whole server process for one echo, counted by valgrind with one client that has one \
+    message under way: a run with three times as many messages less one with fewer, so that neither start nor end counts. \
+    What runs by the clock, whether there are messages or not, is measured apart and not counted among them. *Memory* is what \
+    the server has allocated and not freed, to the byte, and what it has resident, for each client more that is there and \
+    does nothing. *Round trips* are a closed loop: every client sends its next message when the one before has come back. The \
+    server has one thread for what it is asked, so that the load generator has a processor of its own; where the server is \
+    busy all the time, the number is the server's. *Latency* is an open loop at the same rate for both servers. Each \
+    time counts from the moment at which its message was due, also when it could not be sent because the one before had not \
+    come back.";
+const NOT_COUNTED: &str = "Instructions were not counted, because `valgrind` is not installed (`apt-get install valgrind`, \
+    `dnf install valgrind`).";

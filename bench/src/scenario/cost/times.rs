@@ -1,0 +1,180 @@
+//! How much the servers get done, and how soon each answers at a load that both can bear.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::load::{Side, Throughput};
+use crate::Run;
+use crate::client::Transport;
+use crate::machine::descriptors;
+use crate::report::{Report, Spread, Table, Times, ms, or_dash};
+
+/// Of the bare server's round trips a second, at least so many.
+const BAR: f64 = 0.99;
+const CLIENTS: [usize; 5] = [1, 10, 100, 1_000, 5_000];
+const QUICK_CLIENTS: [usize; 2] = [1, 50];
+/// Turns of both servers. Others on the machine spoil a turn, so there are many short ones.
+const ROUNDS: usize = 15;
+const QUICK_ROUNDS: usize = 2;
+const ROUND: Duration = Duration::from_millis(700);
+const QUICK_ROUND: Duration = Duration::from_millis(200);
+/// Turns in which latency is measured, and how long each lasts.
+const LATENCY_ROUNDS: usize = 5;
+const LATENCY_ROUND: Duration = Duration::from_secs(1);
+/// The part of the bare server's throughput that is asked for when latency is measured.
+const LOAD: f64 = 0.4;
+/// Descriptors that are not for connections of clients.
+/// More descriptors than any point of a measurement takes.
+const ENOUGH: u64 = 64 * 1024;
+const SPARE: u64 = 200;
+
+/// So many clients over one transport.
+#[derive(Serialize)]
+pub(super) struct Case {
+    pub(super) transport: Transport,
+    pub(super) clients: usize,
+    /// Each time: bare and guarded.
+    throughput: Vec<[Throughput; 2]>,
+    /// Guarded to bare, over the rounds.
+    pub(super) ratio: Spread,
+    /// Messages a second when latency was measured.
+    rate: f64,
+    /// Of all rounds together.
+    latency: [Times; 2],
+    /// Guarded to bare, of the 99th percentile of each round.
+    p99_ratio: Spread,
+}
+
+pub(super) fn measure(run: &Run, report: &mut Report) -> Result<Vec<Case>> {
+    let rounds = if run.quick { QUICK_ROUNDS } else { ROUNDS };
+    let title = format!("Round trips a second, medians of {rounds} turns of each server");
+    let mut throughput = Table::begin(title, 1, &THROUGHPUT);
+    let mut cases = Vec::new();
+    for transport in Transport::ALL {
+        for clients in sizes(run, transport) {
+            let case = Case::measure(run, transport, clients, rounds)?;
+            throughput.row(case.throughput_cells());
+            let line = format!(
+                "{clients} clients over {transport}: {:.3} of the bare server's round trips (≥ {BAR})",
+                case.ratio.median
+            );
+            report.verdict.bar(case.ratio.median >= BAR, line);
+            cases.push(case);
+        }
+    }
+    let title = format!("Latency in ms, at {:.0} % of the bare server's throughput", LOAD * 100.0);
+    let mut latency = Table::begin(title, 1, &LATENCY);
+    cases.iter().for_each(|case| latency.row(case.latency_cells()));
+    report.tables.extend([throughput, latency]);
+    Ok(cases)
+}
+
+const THROUGHPUT: [&str; 10] = [
+    "transport",
+    "clients",
+    "bare /s",
+    "guarded /s",
+    "ratio                    ",
+    "bare CPU µs",
+    "guarded CPU µs",
+    "bare busy %",
+    "guarded busy %",
+    "generator busy %",
+];
+
+const LATENCY: [&str; 10] = [
+    "transport",
+    "clients",
+    "rate /s",
+    "bare p50",
+    "guarded p50",
+    "bare p99",
+    "guarded p99",
+    "bare p99.9",
+    "guarded p99.9",
+    "ratio of p99             ",
+];
+
+/// As many as there are descriptors for, here and in the server: this process holds the clients of both servers.
+fn sizes(run: &Run, transport: Transport) -> Vec<usize> {
+    let wanted = if run.quick { &QUICK_CLIENTS[..] } else { &CLIENTS[..] };
+    let each = match transport {
+        Transport::WebSocket => 1,
+        Transport::Polling => 2,
+    };
+    let most = descriptors(ENOUGH).map_or(u64::MAX, |limit| limit.saturating_sub(SPARE) / (2 * each));
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    wanted.iter().map(|&clients| clients.min(most)).collect()
+}
+
+impl Case {
+    fn measure(run: &Run, transport: Transport, clients: usize, rounds: usize) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let mut sides = Side::both(run, &runtime, transport, clients)?;
+        let length = if run.quick { QUICK_ROUND } else { ROUND };
+        // Once without counting: whatever is made at the first message.
+        for side in &mut sides {
+            side.throughput(&runtime, length / 4)?;
+        }
+        let mut throughput = Vec::new();
+        for _ in 0..rounds {
+            let [bare, guarded] = &mut sides;
+            throughput.push([bare.throughput(&runtime, length)?, guarded.throughput(&runtime, length)?]);
+        }
+        let ratio = Spread::of(throughput.iter().map(|[bare, guarded]| guarded.per_second / bare.per_second));
+        let rate = LOAD * Spread::of(throughput.iter().map(|[bare, _]| bare.per_second)).median;
+        let (rounds, length) =
+            if run.quick { (QUICK_ROUNDS, QUICK_ROUND) } else { (LATENCY_ROUNDS, LATENCY_ROUND) };
+        let mut latency = [Times::new()?, Times::new()?];
+        let mut ratios = Vec::new();
+        for _ in 0..rounds {
+            let mut p99 = [0.0; 2];
+            for ((side, all), p99) in sides.iter_mut().zip(&mut latency).zip(&mut p99) {
+                let times = side.latency(&runtime, rate, length)?;
+                *p99 = times.p99().as_secs_f64();
+                all.merge(&times)?;
+            }
+            let [bare, guarded] = p99;
+            ratios.push(guarded / bare);
+        }
+        Ok(Self { transport, clients, throughput, ratio, rate, latency, p99_ratio: Spread::of(ratios) })
+    }
+
+    /// Of one server: the median.
+    pub(super) fn per_second(&self, kind: usize) -> f64 {
+        median(&self.throughput, kind, |pass| Some(pass.per_second)).unwrap_or(f64::NAN)
+    }
+
+    fn throughput_cells(&self) -> Vec<String> {
+        let both = |of: fn(&Throughput) -> Option<f64>, digits: usize| {
+            [0, 1].map(|kind| or_dash(median(&self.throughput, kind, of).map(|n| format!("{n:.digits$}"))))
+        };
+        let mut cells = vec![self.transport.to_string(), self.clients.to_string()];
+        cells.extend(both(|pass| Some(pass.per_second), 0));
+        cells.push(self.ratio.to_string());
+        cells.extend(both(|pass| pass.cpu, 1));
+        cells.extend(both(|pass| Some(pass.busy? * 100.0), 0));
+        let [_, generator] = both(|pass| Some(pass.generator? * 100.0), 0);
+        cells.push(generator);
+        cells
+    }
+
+    fn latency_cells(&self) -> Vec<String> {
+        let [bare, guarded] = &self.latency;
+        let mut cells =
+            vec![self.transport.to_string(), self.clients.to_string(), format!("{:.0}", self.rate)];
+        for of in [Times::p50, Times::p99, Times::p999] {
+            cells.extend([ms(of(bare)), ms(of(guarded))]);
+        }
+        cells.push(format!("{:.2}", self.p99_ratio));
+        cells
+    }
+}
+
+/// Over the passes of one server; `None` where it is not known.
+fn median(passes: &[[Throughput; 2]], kind: usize, of: fn(&Throughput) -> Option<f64>) -> Option<f64> {
+    let numbers: Option<Vec<f64>> = passes.iter().map(|pass| of(&pass[kind])).collect();
+    Some(Spread::of(numbers?).median)
+}
