@@ -14,6 +14,7 @@ use axum::routing::get;
 use clap::{Parser, ValueEnum};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use watertight_faults::{TransportFaults, fail_bodies};
 
 #[derive(Debug, Parser)]
 #[command(about = "The server that `cargo xtask bench` measures")]
@@ -25,6 +26,10 @@ struct CommandLine {
     /// A panic fails its event, and its client stays: for as many panics as the server can take.
     #[arg(long)]
     forgive: bool,
+
+    /// Clients can have the transport's own tasks panic. Costs a little for each read.
+    #[arg(long)]
+    faults: bool,
 
     /// The port on 127.0.0.1; 0 is a free one.
     #[arg(long, default_value_t = 0)]
@@ -48,11 +53,12 @@ pub type Allocated = fn() -> usize;
 ///
 /// When the server cannot be set up.
 pub fn main(allocated: Option<Allocated>) -> Result<()> {
-    let CommandLine { kind, forgive, port } = CommandLine::parse();
+    let CommandLine { kind, forgive, faults, port } = CommandLine::parse();
+    let faults = faults.then(TransportFaults::new);
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         match kind {
-            Kind::Bare => bare::serve(port, allocated).await,
-            Kind::Guarded => guarded::serve(port, allocated, forgive).await,
+            Kind::Bare => bare::serve(port, allocated, faults).await,
+            Kind::Guarded => guarded::serve(port, allocated, faults, forgive).await,
         }
     })
 }
@@ -74,6 +80,11 @@ where
         }))
     };
     Router::new().route("/stats", get(stats))
+}
+
+/// Requests of sessions that are armed fail while they are read.
+fn failing(app: Router, faults: &TransportFaults) -> Router {
+    app.layer(axum::middleware::from_fn_with_state(faults.clone(), fail_bodies))
 }
 
 /// Binds the port and says where it listens.

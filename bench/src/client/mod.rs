@@ -3,6 +3,7 @@
 
 mod packet;
 mod polling;
+mod stats;
 mod websocket;
 
 use std::fmt;
@@ -16,6 +17,7 @@ use tokio::time::timeout;
 
 pub(crate) use self::packet::Packet;
 use self::polling::Polling;
+pub(crate) use self::stats::Stats;
 use self::websocket::WebSocket;
 
 /// The longest that anything is waited for.
@@ -76,14 +78,24 @@ impl Client {
         namespace: &'static str,
     ) -> Result<Self> {
         let connecting = async {
-            let mut client = Self::open(server, transport, namespace).await?;
-            client.send(packet::connect(namespace)).await?;
+            let (mut client, _) = Self::knock(server, transport, namespace).await?;
             match client.next().await?.packet {
                 Packet::Connected => Ok(client),
                 other => bail!("entering {namespace} is answered with {other:?}"),
             }
         };
         soon("a connection", connecting).await?
+    }
+
+    /// Opens a session and asks to enter a namespace; whether it is let in is left to be read. Answers when it asked.
+    pub(crate) async fn knock(
+        server: SocketAddr,
+        transport: Transport,
+        namespace: &'static str,
+    ) -> Result<(Self, Instant)> {
+        let mut client = Self::open(server, transport, namespace).await?;
+        let asked = client.send(packet::connect(namespace)).await?;
+        Ok((client, asked))
     }
 
     async fn open(server: SocketAddr, transport: Transport, namespace: &'static str) -> Result<Self> {
@@ -122,6 +134,39 @@ impl Client {
                 end @ (Packet::Closed(_) | Packet::Disconnected) => bail!("{event} is answered with {end:?}"),
                 _ => {}
             }
+        }
+    }
+
+    /// Emits an event several times at once, each with other data and an answer asked for; answers the numbers of the
+    /// answers.
+    pub(crate) async fn ask_all(&mut self, events: &[(&str, Value)]) -> Result<std::ops::Range<u64>> {
+        let first = self.next_ack;
+        let packets = events
+            .iter()
+            .zip(first..)
+            .map(|((event, data), ack)| packet::event(self.namespace, event, data, Some(ack)));
+        let packets: Vec<String> = packets.collect();
+        self.next_ack += packets.len() as u64;
+        let sending = async {
+            match &mut self.wire {
+                Wire::WebSocket(wire) => wire.send_all(packets).await,
+                Wire::Polling(wire) => wire.send_all(&packets).await,
+            }
+        };
+        soon("a write", sending).await??;
+        Ok(first..self.next_ack)
+    }
+
+    /// Says that it leaves, and does.
+    pub(crate) async fn leave(mut self) -> Result<()> {
+        self.send(packet::CLOSE.to_owned()).await.map(|_| ())
+    }
+
+    /// Its own end of the connection that is its alone; `None` while it polls.
+    pub(crate) fn address(&self) -> Result<Option<SocketAddr>> {
+        match &self.wire {
+            Wire::WebSocket(wire) => wire.address().map(Some),
+            Wire::Polling(_) => Ok(None),
         }
     }
 

@@ -29,6 +29,19 @@ impl WebSocket {
         self.stream.send(Message::text(packet)).await.context("cannot write to a WebSocket")
     }
 
+    /// All of them in as few writes as they fit in.
+    pub(super) async fn send_all(&mut self, packets: Vec<String>) -> Result<()> {
+        for packet in packets {
+            self.stream.feed(Message::text(packet)).await.context("cannot write to a WebSocket")?;
+        }
+        self.stream.flush().await.context("cannot write to a WebSocket")
+    }
+
+    /// Its own end.
+    pub(super) fn address(&self) -> Result<SocketAddr> {
+        Ok(self.stream.get_ref().local_addr()?)
+    }
+
     /// Of a connection that is being cut, what comes before the end is still read.
     pub(super) async fn next(&mut self) -> Frame {
         loop {

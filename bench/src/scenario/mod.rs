@@ -1,7 +1,9 @@
 //! What can be measured, each in a file of its own.
 
+mod attribution;
 pub(crate) mod board;
 mod lanes;
+mod storm;
 mod tell;
 
 use anyhow::Result;
@@ -16,6 +18,10 @@ use crate::report::Verdict;
 pub(crate) enum Scenario {
     /// How soon the client of a panic is told and closed.
     Tell,
+    /// What a storm of panics is to those who have nothing to do with it.
+    Storm,
+    /// Whether panics are traced to whose they are, a million of them.
+    Attribution,
     /// What it costs to run handlers on lanes.
     Lanes,
     /// What the board costs for each poll.
@@ -27,6 +33,8 @@ impl Scenario {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Tell => "tell",
+            Self::Storm => "storm",
+            Self::Attribution => "attribution",
             Self::Lanes => "lanes",
             Self::Board => "board",
         }
@@ -41,6 +49,8 @@ impl Scenario {
         let listening = Listening::start();
         let report = match self {
             Self::Tell => tell::run(run),
+            Self::Storm => storm::run(run),
+            Self::Attribution => attribution::run(run),
             Self::Lanes => lanes::run(run),
             Self::Board => board::run(run),
         }?;
