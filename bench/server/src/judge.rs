@@ -75,9 +75,11 @@ impl Judged {
     }
 }
 
-/// Whether an activity is that of a site: sites are called as their events, or as the kind of what has no event.
+/// Whether an activity is that of a site: sites are called as their events, or as the kind of what has no event. A
+/// fallback handler is not known by the events that it gets.
 fn is_at(activity: &Activity, site: &str) -> bool {
-    site.is_empty() || activity.name() == site || activity.kind().as_str() == site
+    let kind = site.strip_prefix("panic_").unwrap_or(site);
+    site.is_empty() || activity.name() == site || activity.kind().as_str() == kind
 }
 
 impl Sink for Judge {
@@ -98,5 +100,20 @@ impl Sink for Judge {
         if let Event::Lost { reports } = event {
             self.0.lost.fetch_add(*reports, Ordering::Relaxed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use watertight::ActivityKind;
+
+    #[test]
+    fn an_activity_is_that_of_its_site_only() {
+        let event = Activity::new(ActivityKind::Event, "/", "panic_sync");
+        assert!(is_at(&event, "panic_sync") && !is_at(&event, "panic_async") && !is_at(&event, "connect"));
+        let fallback = Activity::new(ActivityKind::Fallback, "/", "");
+        assert!(is_at(&fallback, "panic_fallback") && !is_at(&fallback, "panic_sync"));
+        assert!(is_at(&Activity::transport(), "transport"));
     }
 }

@@ -22,6 +22,8 @@ use self::websocket::WebSocket;
 
 /// The longest that anything is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// An echo that has not come back by then may have been dropped.
+const SETTLE: Duration = Duration::from_millis(200);
 
 /// How a client is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -173,6 +175,22 @@ impl Client {
     /// Answers an event of the server; answers when that began.
     pub(crate) async fn answer(&mut self, ack: u64, data: &Value) -> Result<Instant> {
         self.send(packet::ack(self.namespace, ack, data)).await
+    }
+
+    /// Echoes until an echo comes back: a bare server drops what comes before its connect handler has registered the event.
+    /// Echoes that were only late may follow.
+    pub(crate) async fn settle(&mut self) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            self.emit("echo", &Value::Null).await?;
+            if let Ok(received) = timeout(SETTLE, self.next()).await {
+                return match received?.packet {
+                    Packet::Event { name, .. } if name == "echo" => Ok(()),
+                    other => bail!("an echo is answered with {other:?}"),
+                };
+            }
+        }
+        bail!("no echo came back within {PATIENCE:?}")
     }
 
     /// Sends `data` to the event `echo` and waits for it to come back as an event; how long that took.

@@ -85,6 +85,7 @@ impl TransportFaults {
 }
 
 /// Panics there, for whom it was armed.
+#[track_caller]
 fn panic_in(place: &str, whose: &str) -> ! {
     if whose.is_empty() { panic_now(place) } else { panic_now(&format!("{place}, {whose}")) }
 }

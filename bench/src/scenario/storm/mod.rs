@@ -8,6 +8,7 @@ mod round;
 use anyhow::Result;
 use serde::Serialize;
 
+use self::crowd::Fate;
 use self::memory::Memory;
 use self::offenders::Force;
 use self::round::{Lengths, Round};
@@ -163,44 +164,39 @@ fn offences(rounds: &[Round]) -> Table {
 fn judge(report: &mut Report, round: &Round, force: Force) {
     let Round { kind, traces, quiet, storm, bystanders, damage, panics, judged, sockets_left, .. } = round;
     let which = format!("{}, RUST_BACKTRACE={}", kind.name(), u8::from(*traces));
-    let reached = damage.per_second();
-    let asked = f64::from(force.per_second);
     let verdict = &mut report.verdict;
+    let (reached, asked) = (damage.per_second(), f64::from(force.per_second));
     verdict.bar(reached >= asked * FORCE_BAR, format!("{which}: {reached:.0} panics a second of {asked:.0}"));
     verdict.must(
         *panics == damage.acts && *panics > 0,
-        format!("{which}: {} panics were asked for, {panics} happened", damage.acts),
+        format!("{which}: {} panics were asked for and {panics} happened", damage.acts),
     );
-    let failure = damage.failure.as_deref().unwrap_or("nothing else happened to offenders");
-    verdict.must(
-        damage.failed == 0,
-        format!("{which}: {} offenders met with something else: {failure}", damage.failed),
-    );
+    let first = first_of(damage.failure.as_ref());
+    verdict.must(damage.failed == 0, format!("{which}: {} failures of offenders{first}", damage.failed));
     if *kind == Kind::Bare {
         // It is there to be compared with.
         return;
     }
     let ratio = storm.against(quiet);
-    verdict.bar(
-        ratio.median <= BAR,
-        format!("{which}: a bystander's p99 is {ratio:.2} times that of the quiet (≤ {BAR})"),
-    );
+    let line = format!("{which}: a bystander's p99 is {ratio:.2} times that of the quiet (≤ {BAR})");
+    verdict.bar(ratio.median <= BAR, line);
+    let Fate { sent, lost, disturbed } = bystanders;
+    verdict.must(*lost == 0, format!("{which}: {lost} of {sent} echoes of bystanders were lost"));
+    let first = first_of(disturbed.first());
     verdict.must(
-        bystanders.lost == 0,
-        format!("{which}: {} of {} echoes of bystanders were lost", bystanders.lost, bystanders.sent),
+        disturbed.is_empty(),
+        format!("{which}: {} bystanders were disconnected or got something else{first}", disturbed.len()),
     );
-    let first = bystanders.disturbed.first().map(String::as_str).unwrap_or("nobody noticed more than time");
-    verdict.must(
-        bystanders.disturbed.is_empty(),
-        format!("{which}: {} bystanders were disturbed: {first}", bystanders.disturbed.len()),
-    );
-    verdict.bar(
-        damage.untold == 0,
-        format!("{which}: {} offenders were disconnected without a word", damage.untold),
-    );
+    let line = format!("{which}: {} offenders were disconnected without a word", damage.untold);
+    verdict.bar(damage.untold == 0, line);
     verdict.must(judged.is_clean(*panics), format!("{which}: of {panics} panics {judged}"));
     verdict
         .must(*sockets_left == 0, format!("{which}: {sockets_left} sockets of offenders were left behind"));
+}
+
+/// What the first of several saw.
+fn first_of(what: Option<&String>) -> String {
+    what.map(|what| format!(", the first: {what}")).unwrap_or_default()
 }
 
 fn chart(rounds: &[Round]) -> Chart {

@@ -110,7 +110,9 @@ async fn watch(server: SocketAddr, site: Site, transport: Transport, length: Dur
             Packet::Event { name, data, .. } if name == "echo" && data == STILL_THERE => {
                 seen.echoes = Some(true);
             }
+            // Also an echo of before that was late.
             Packet::Connected => {}
+            Packet::Event { name, .. } if name == "echo" => {}
             Packet::Closed(how) => {
                 seen.closed = Some((received.at.saturating_duration_since(since), how));
                 return Ok(seen);
@@ -129,6 +131,7 @@ async fn panic(server: SocketAddr, site: Site, transport: Transport) -> Result<(
         return Client::knock(server, transport, bench).await;
     }
     let mut client = Client::connect(server, transport, "/").await?;
+    client.settle().await?;
     let since = match site.way {
         Way::Transport => fail_transport(&mut client, "arm_transport").await?,
         _ => {
