@@ -8,6 +8,7 @@ use watertight_faults::{FaultyListener, TransportFaults};
 
 use crate::Allocated;
 
+#[allow(clippy::duplicate_mod, reason = "on purpose: written once, on what is around it")]
 #[path = "handlers.rs"]
 mod handlers;
 

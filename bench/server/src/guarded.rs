@@ -11,6 +11,7 @@ use watertight_socketioxide::{SocketIo, TransportType};
 use crate::Allocated;
 use crate::judge::Judge;
 
+#[allow(clippy::duplicate_mod, reason = "on purpose: written once, on what is around it")]
 #[path = "handlers.rs"]
 mod handlers;
 

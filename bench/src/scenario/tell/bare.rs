@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::timeout_at;
 
-use super::site::{SITES, Site, Way, fail_transport};
+use super::site::{SITES, Site, Way, arm_transport};
 use crate::client::{Client, Packet, Transport};
 use crate::server::{Kind, Server, panics_in};
 
@@ -84,11 +84,15 @@ async fn watch_all(server: SocketAddr, length: Duration) -> Result<Vec<Experienc
 }
 
 async fn watch(server: SocketAddr, site: Site, transport: Transport, length: Duration) -> Result<Experience> {
-    let (mut client, mut since) = panic(server, site, transport).await?;
+    let Panicked { mut client, mut since, refused } = panic(server, site, transport).await?;
     let end = tokio::time::Instant::from_std(since + length);
     let ask = tokio::time::Instant::from_std(since + ECHO);
     let is_in = !matches!(site.way, Way::Enter { .. });
     let mut seen = Experience { site, transport, told: None, closed: None, echoes: is_in.then_some(false) };
+    if let Some(how) = refused {
+        seen.closed = Some((since.elapsed(), how));
+        return Ok(seen);
+    }
     let mut has_asked = !is_in;
     loop {
         let received = match timeout_at(if has_asked { end } else { ask }, client.next()).await {
@@ -125,19 +129,29 @@ async fn watch(server: SocketAddr, site: Site, transport: Transport, length: Dur
     }
 }
 
-/// Connects and panics; answers when it was asked to.
-async fn panic(server: SocketAddr, site: Site, transport: Transport) -> Result<(Client, Instant)> {
+/// Connects and panics.
+async fn panic(server: SocketAddr, site: Site, transport: Transport) -> Result<Panicked> {
     if let Way::Enter { bench, .. } = site.way {
-        return Client::knock(server, transport, bench).await;
+        let (client, since) = Client::knock(server, transport, bench).await?;
+        return Ok(Panicked { client, since, refused: None });
     }
     let mut client = Client::connect(server, transport, "/").await?;
     client.settle().await?;
-    let since = match site.way {
-        Way::Transport => fail_transport(&mut client, "arm_transport").await?,
-        _ => {
-            let whose = format!("{} at {} over {transport}", client.session(), site.name);
-            client.emit(site.name, &Value::from(whose)).await?
-        }
-    };
-    Ok((client, since))
+    let mut event = site.name;
+    if site.way == Way::Transport {
+        arm_transport(&mut client, "arm_transport").await?;
+        event = "echo";
+    }
+    let whose = format!("{} at {} over {transport}", client.session(), site.name);
+    let since = Instant::now();
+    let refused = client.emit(event, &Value::from(whose)).await.err().map(|error| format!("{error:#}"));
+    Ok(Panicked { client, since, refused })
+}
+
+/// A client whose panic has been asked for.
+struct Panicked {
+    client: Client,
+    since: Instant,
+    /// A client that polls takes a request that is not answered for the end of its connection, and opens another.
+    refused: Option<String>,
 }

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use super::LAB;
-use super::site::{Site, Way, fail_transport};
+use super::site::{Site, Way, arm_transport};
 use crate::client::{Client, Packet, Received, Transport};
 
 /// How long the server may take to record an incident whose client is gone.
@@ -36,7 +36,13 @@ pub(super) async fn sink(server: SocketAddr, transport: Transport, site: Site) -
     let mut client = Client::connect(server, transport, LAB).await?;
     let echo = client.echo(&Value::from(client.session())).await?;
     let emitted = match site.way {
-        Way::Transport => fail_transport(&mut client, "panic_transport").await?,
+        Way::Transport => {
+            arm_transport(&mut client, "panic_transport").await?;
+            let emitted = Instant::now();
+            // What is read of this panics, so a request is not answered.
+            _ = client.emit("echo", &Value::Null).await;
+            emitted
+        }
         _ => client.emit(site.name, &json!({})).await?,
     };
     fate(client, emitted, Some(echo)).await
