@@ -23,12 +23,14 @@ const LOOK: Duration = Duration::from_millis(5);
 const PATIENCE: Duration = Duration::from_secs(20);
 /// So many errors of clients are kept: the rest will be the same.
 const ERRORS: usize = 5;
+const TOO_MANY: u64 = 1_000;
 
 /// What has been asked for.
 pub(super) struct Count {
     asked: [[AtomicU64; Transport::ALL.len()]; SITES.len()],
     sockets: AtomicU64,
     room: Semaphore,
+    failed: AtomicU64,
     errors: Mutex<Vec<String>>,
 }
 
@@ -60,6 +62,7 @@ impl Count {
             asked: Default::default(),
             sockets: AtomicU64::new(0),
             room: Semaphore::new(UNDER_WAY),
+            failed: AtomicU64::new(0),
             errors: Mutex::default(),
         }
     }
@@ -86,10 +89,16 @@ impl Count {
 
     /// A client met with something else than expected.
     pub(super) fn failed(&self, error: String) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
         let mut errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
         if errors.len() < ERRORS {
             errors.push(error);
         }
+    }
+
+    /// Whether nothing is recorded any more, or so much fails that the rest would only take long.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.room.is_closed() || self.failed.load(Ordering::Relaxed) > TOO_MANY
     }
 
     pub(super) fn errors(&self) -> Vec<String> {

@@ -20,7 +20,7 @@ pub(super) const AT_ONCE: usize = 2;
 /// After so many turns a client connects afresh.
 const TURNS: usize = 100;
 /// Clients of each site and transport that end with each panic.
-const ENDING: usize = 4;
+pub(super) const ENDING: usize = 4;
 
 /// Who does what is left to do takes from it.
 #[derive(Clone)]
@@ -116,6 +116,8 @@ pub(super) async fn end(server: SocketAddr, each: u64, count: &Arc<Count>) {
                 while left.take() {
                     if let Err(error) = end_once(server, place, &count).await {
                         count.failed(format!("{}: {error:#}", place.text()));
+                    }
+                    if count.is_given_up() {
                         return;
                     }
                 }
@@ -157,6 +159,8 @@ async fn over(mut client: Client) -> Result<()> {
     loop {
         match client.next().await?.packet {
             Packet::Closed(_) => return Ok(()),
+            // Only the transport's client has asked for one, and that is what was to panic.
+            Packet::Event { name, .. } if name == "echo" => bail!("it was read and did not panic"),
             Packet::Refused(_) => {
                 // One that polls is gone with its last namespace.
                 _ = client.leave().await;

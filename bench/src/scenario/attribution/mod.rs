@@ -85,7 +85,7 @@ fn about() -> String {
          {SERVER_THREADS} threads.",
         load::CLIENTS,
         load::of_turn().1,
-        SITES.iter().filter(|site| !site.stays()).count() * Transport::ALL.len() * 4,
+        SITES.iter().filter(|site| !site.stays()).count() * Transport::ALL.len() * load::ENDING,
     )
 }
 

@@ -100,7 +100,7 @@ fn beside(cases: &[Case], bare: &[Experience], watched: Duration) -> Table {
         format!("What its client experiences, guarded and bare (watched for {watched})"),
         2,
         &[
-            "site         ",
+            "site          ",
             "transport",
             "guarded: told p50, ms",
             "closed p50, ms",
@@ -114,7 +114,13 @@ fn beside(cases: &[Case], bare: &[Experience], watched: Duration) -> Table {
         let median = case_of(cases, seen).and_then(Case::median);
         let is_closed = median.filter(|median| median.closed.len() > 0);
         let never = || format!("not within {watched}");
-        let after = |after: &(Duration, String)| format!("after {:.1} s", after.0.as_secs_f64());
+        let after = |(after, _): &(Duration, String)| {
+            if after.as_secs() > 0 {
+                format!("after {:.1} s", after.as_secs_f64())
+            } else {
+                format!("after {} ms", ms(*after))
+            }
+        };
         table.row(vec![
             site.name.to_owned(),
             transport.to_string(),
@@ -194,7 +200,7 @@ fn measure(run: &Run, server: &Server, bystander: &Bystander, report: &mut Repor
 
 const HEADS: [&str; 12] = [
     "transport",
-    "site         ",
+    "site          ",
     "round",
     "echo p50",
     "echo p99",
