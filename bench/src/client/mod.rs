@@ -21,7 +21,7 @@ pub(crate) use self::stats::Stats;
 use self::websocket::WebSocket;
 
 /// The longest that anything is waited for.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// An echo that has not come back by then may have been dropped.
 const SETTLE: Duration = Duration::from_millis(200);
 
@@ -179,8 +179,8 @@ impl Client {
 
     /// Echoes until an echo comes back: a bare server drops what comes before its connect handler has registered the event.
     /// Echoes that were only late may follow.
-    pub(crate) async fn settle(&mut self) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
+    pub(crate) async fn settle(&mut self, patience: Duration) -> Result<()> {
+        let deadline = Instant::now() + patience;
         while Instant::now() < deadline {
             self.emit("echo", &Value::Null).await?;
             if let Ok(received) = timeout(SETTLE, self.next()).await {
@@ -190,7 +190,7 @@ impl Client {
                 };
             }
         }
-        bail!("no echo came back within {PATIENCE:?}")
+        bail!("no echo came back within {patience:?}")
     }
 
     /// Sends `data` to the event `echo` and waits for it to come back as an event; how long that took.

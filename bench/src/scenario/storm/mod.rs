@@ -57,7 +57,7 @@ pub(crate) fn run(run: &Run) -> Result<Report> {
     }
     report.tables.push(table);
     report.tables.push(offences(&rounds));
-    let memory = memory::measure(run, force, &mut report)?;
+    let memory = memory::measure(run, FORCE, &mut report)?;
     report.chart = Some(chart(&rounds));
     report.keep(&Results { bystanders, force, rounds, memory })?;
     Ok(report)
@@ -165,8 +165,6 @@ fn judge(report: &mut Report, round: &Round, force: Force) {
     let Round { kind, traces, quiet, storm, bystanders, damage, panics, judged, sockets_left, .. } = round;
     let which = format!("{}, RUST_BACKTRACE={}", kind.name(), u8::from(*traces));
     let verdict = &mut report.verdict;
-    let (reached, asked) = (damage.per_second(), f64::from(force.per_second));
-    verdict.bar(reached >= asked * FORCE_BAR, format!("{which}: {reached:.0} panics a second of {asked:.0}"));
     verdict.must(
         *panics == damage.acts && *panics > 0,
         format!("{which}: {} panics were asked for and {panics} happened", damage.acts),
@@ -177,6 +175,8 @@ fn judge(report: &mut Report, round: &Round, force: Force) {
         // It is there to be compared with.
         return;
     }
+    let (reached, asked) = (damage.per_second(), f64::from(force.per_second));
+    verdict.bar(reached >= asked * FORCE_BAR, format!("{which}: {reached:.0} panics a second of {asked:.0}"));
     let ratio = storm.against(quiet);
     let line = format!("{which}: a bystander's p99 is {ratio:.2} times that of the quiet (≤ {BAR})");
     verdict.bar(ratio.median <= BAR, line);

@@ -8,11 +8,14 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::{Interval, interval_at, timeout_at};
 
-use crate::client::{Client, Packet, Transport};
+use crate::client::{Client, PATIENCE, Packet, Transport};
 use crate::report::Times;
 
 /// What they emit: a handler that panics after its first await.
 const FAULT: &str = "panic_async";
+
+/// How long a server may take for the panics that it has fallen behind with.
+const BACKLOG: Duration = Duration::from_mins(2);
 
 /// What they do, each time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +40,7 @@ pub(super) struct Force {
 pub(super) struct Damage {
     /// How often they did what they do.
     pub(super) acts: u64,
+    /// Until all was done that was asked for.
     pub(super) seconds: f64,
     /// From the emit to the `incident`, of those that were told.
     pub(super) told: Times,
@@ -150,7 +154,7 @@ async fn sink(server: SocketAddr, panics: &mut u64) -> Result<Option<Duration>> 
 async fn stay(server: SocketAddr, mut paced: Interval, end: Instant) -> Result<Damage> {
     let mut damage = Damage::new()?;
     let mut client = Client::connect(server, Transport::WebSocket, "/").await?;
-    client.settle().await?;
+    client.settle(PATIENCE).await?;
     while paced.tick().await.into_std() < end && Instant::now() < end {
         client.emit(FAULT, &json!({})).await?;
         damage.acts += 1;
@@ -162,7 +166,7 @@ async fn stay(server: SocketAddr, mut paced: Interval, end: Instant) -> Result<D
             }
         }
     }
-    // The server handles what one client sends in its order, so all is handled when this is answered.
-    client.settle().await?;
+    // A server that falls behind, as one that prints a backtrace for each may, goes on panicking until this is answered.
+    client.settle(BACKLOG).await?;
     Ok(damage)
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs::File;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
@@ -163,7 +163,7 @@ struct Stretch {
 impl Stage<'_> {
     fn stretch(&self, act: Option<Act>, length: Duration) -> Result<Stretch> {
         let Self { server, runtime, crowd, force } = *self;
-        let before = machine::cpu_time(server.process());
+        let (begun, before) = (Instant::now(), machine::cpu_time(server.process()));
         let storming = async {
             match act {
                 Some(act) => storm(server.address(), act, force, length).await,
@@ -189,8 +189,9 @@ impl Stage<'_> {
         let (damage, looked) = runtime.block_on(async { tokio::join!(storming, looking) });
         let (parts, resident) = looked?;
         let after = machine::cpu_time(server.process());
-        let cpu =
-            before.zip(after).map(|(before, after)| (after - before).as_secs_f64() / length.as_secs_f64());
+        let cpu = before
+            .zip(after)
+            .map(|(before, after)| (after - before).as_secs_f64() / begun.elapsed().as_secs_f64());
         Ok(Stretch { parts, damage: damage?, cpu, resident })
     }
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout_at;
 
 use super::site::{SITES, Site, Way, arm_transport};
-use crate::client::{Client, Packet, Transport};
+use crate::client::{Client, PATIENCE, Packet, Transport};
 use crate::server::{Kind, Server, panics_in};
 
 /// Longer than the heartbeat, which is 45 s by default.
@@ -136,7 +136,7 @@ async fn panic(server: SocketAddr, site: Site, transport: Transport) -> Result<P
         return Ok(Panicked { client, since, refused: None });
     }
     let mut client = Client::connect(server, transport, "/").await?;
-    client.settle().await?;
+    client.settle(PATIENCE).await?;
     let mut event = site.name;
     if site.way == Way::Transport {
         arm_transport(&mut client, "arm_transport").await?;
