@@ -179,3 +179,17 @@ pub(crate) fn binary(variable: &str, name: &str) -> Result<PathBuf> {
     );
     Ok(path)
 }
+
+/// What the default panic hook prints of each panic.
+const PANICKED: &[u8] = b" panicked at ";
+
+/// How many panics the default hook has printed to a log.
+pub(crate) fn panics_in(log: &Path) -> Result<u64> {
+    let file = File::open(log).with_context(|| format!("cannot read {}", log.display()))?;
+    let (mut lines, mut line, mut panics) = (BufReader::new(file), Vec::new(), 0);
+    while lines.read_until(b'\n', &mut line)? > 0 {
+        panics += u64::from(line.windows(PANICKED.len()).any(|text| text == PANICKED));
+        line.clear();
+    }
+    Ok(panics)
+}

@@ -3,9 +3,10 @@
 use anyhow::Result;
 use watertight::spawn;
 use watertight::{BreakerSettings, ConductSettings, QuarantineSettings, StandardPolicy, Watertight};
-use watertight_socketioxide::SocketIo;
+use watertight_faults::{FaultyListener, TransportFaults};
 use watertight_socketioxide::extract::{AckSender, Data, Event, SocketRef};
 use watertight_socketioxide::handler::ConnectHandler;
+use watertight_socketioxide::{SocketIo, TransportType};
 
 use crate::Allocated;
 use crate::judge::Judge;
@@ -21,7 +22,12 @@ pub(crate) struct Patience {
     pub(crate) lenient: bool,
 }
 
-pub(crate) async fn serve(port: u16, allocated: Option<Allocated>, patience: Patience) -> Result<()> {
+pub(crate) async fn serve(
+    port: u16,
+    allocated: Option<Allocated>,
+    faults: Option<TransportFaults>,
+    patience: Patience,
+) -> Result<()> {
     let Patience { forgive, lenient } = patience;
     let (judge, seals) = (Judge::default(), Seals::default());
     let mut builder = Watertight::builder().sink(judge.clone()).sink(seals.clone());
@@ -38,7 +44,7 @@ pub(crate) async fn serve(port: u16, allocated: Option<Allocated>, patience: Pat
     }
     builder.install()?;
     let (layer, io) = SocketIo::new_layer();
-    handlers::open(&io);
+    handlers::open(&io, faults.as_ref());
     let sockets = move || io.sockets().len();
     let judged = move || {
         let mut judged = judge.so_far();
@@ -47,5 +53,10 @@ pub(crate) async fn serve(port: u16, allocated: Option<Allocated>, patience: Pat
     };
     let app = crate::stats(allocated, sockets, judged).layer(layer);
     let listener = crate::listen(port).await?;
+    let Some(faults) = faults else {
+        return crate::until_stopped(async { watertight_axum::serve(listener, app).await }).await;
+    };
+    let app = crate::failing(app, &faults);
+    let listener = FaultyListener::new(listener, faults);
     crate::until_stopped(async { watertight_axum::serve(listener, app).await }).await
 }

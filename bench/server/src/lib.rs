@@ -1,8 +1,5 @@
 //! The server under measurement: the same handlers, on bare socketioxide and on Watertight as a library is used, with
 //! its defaults.
-
-#![expect(clippy::duplicate_mod, reason = "the same handlers on two libraries of the same names")]
-
 mod bare;
 mod guarded;
 mod judge;
@@ -17,6 +14,7 @@ use axum::routing::get;
 use clap::{Parser, ValueEnum};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use watertight_faults::{TransportFaults, fail_bodies};
 
 #[derive(Debug, Parser)]
 #[command(about = "The server that `cargo xtask bench` measures")]
@@ -36,6 +34,10 @@ struct CommandLine {
     /// How many threads do what clients ask for; 0 is one for each processor.
     #[arg(long, default_value_t = 0)]
     threads: usize,
+
+    /// Clients can have the transport's own tasks panic. Costs a little for each read.
+    #[arg(long)]
+    faults: bool,
 
     /// The port on 127.0.0.1; 0 is a free one.
     #[arg(long, default_value_t = 0)]
@@ -59,15 +61,17 @@ pub type Allocated = fn() -> usize;
 ///
 /// When the server cannot be set up.
 pub fn main(allocated: Option<Allocated>) -> Result<()> {
-    let CommandLine { kind, forgive, lenient, threads, port } = CommandLine::parse();
+    let CommandLine { kind, forgive, lenient, faults, threads, port } = CommandLine::parse();
+    let faults = faults.then(TransportFaults::new);
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if threads > 0 {
         runtime.worker_threads(threads);
     }
+    let patience = guarded::Patience { forgive, lenient };
     runtime.enable_all().build()?.block_on(async {
         match kind {
-            Kind::Bare => bare::serve(port, allocated).await,
-            Kind::Guarded => guarded::serve(port, allocated, guarded::Patience { forgive, lenient }).await,
+            Kind::Bare => bare::serve(port, allocated, faults).await,
+            Kind::Guarded => guarded::serve(port, allocated, faults, patience).await,
         }
     })
 }
@@ -89,6 +93,11 @@ where
         }))
     };
     Router::new().route("/stats", get(stats))
+}
+
+/// Requests of sessions that are armed fail while they are read.
+fn failing(app: Router, faults: &TransportFaults) -> Router {
+    app.layer(axum::middleware::from_fn_with_state(faults.clone(), fail_bodies))
 }
 
 /// Binds the port and says where it listens.

@@ -3,6 +3,7 @@
 
 mod packet;
 mod polling;
+mod stats;
 mod websocket;
 
 use std::fmt;
@@ -19,10 +20,13 @@ use tokio::time::timeout;
 
 pub(crate) use self::packet::Packet;
 use self::polling::Polling;
+pub(crate) use self::stats::StatsConnection;
 use self::websocket::WebSocket;
 
 /// The longest that anything is waited for.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// An echo that has not come back by then may have been dropped.
+const SETTLE: Duration = Duration::from_millis(200);
 
 /// How a client is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -105,6 +109,17 @@ impl Client {
         Self::open_by(Way { origin: None, server }, transport, namespace).await
     }
 
+    /// Opens a session and asks to enter a namespace; whether it is let in is left to be read. Answers when it asked.
+    pub(crate) async fn knock(
+        server: SocketAddr,
+        transport: Transport,
+        namespace: &'static str,
+    ) -> Result<(Self, Instant)> {
+        let mut client = Self::open(server, transport, namespace).await?;
+        let asked = client.send(packet::connect(namespace)).await?;
+        Ok((client, asked))
+    }
+
     async fn open_by(way: Way, transport: Transport, namespace: &'static str) -> Result<Self> {
         let (wire, open) = match transport {
             Transport::WebSocket => {
@@ -164,9 +179,53 @@ impl Client {
         }
     }
 
+    /// Emits an event several times at once, each with other data and an answer asked for; answers the numbers of the
+    /// answers.
+    pub(crate) async fn ask_all(&mut self, events: &[(&str, Value)]) -> Result<std::ops::Range<u64>> {
+        let first = self.next_ack;
+        let packets = events
+            .iter()
+            .zip(first..)
+            .map(|((event, data), ack)| packet::event(self.namespace, event, data, Some(ack)));
+        let packets: Vec<String> = packets.collect();
+        self.next_ack += packets.len() as u64;
+        let sending = async {
+            match &mut self.wire {
+                Wire::WebSocket(wire) => wire.send_all(packets).await,
+                Wire::Polling(wire) => wire.send_all(&packets).await,
+            }
+        };
+        soon("a write", sending).await??;
+        Ok(first..self.next_ack)
+    }
+
+    /// Its own end of the connection that is its alone; `None` while it polls.
+    pub(crate) fn address(&self) -> Result<Option<SocketAddr>> {
+        match &self.wire {
+            Wire::WebSocket(wire) => wire.address().map(Some),
+            Wire::Polling(_) => Ok(None),
+        }
+    }
+
     /// Answers an event of the server; answers when that began.
     pub(crate) async fn answer(&mut self, ack: u64, data: &Value) -> Result<Instant> {
         self.send(packet::ack(self.namespace, ack, data)).await
+    }
+
+    /// Echoes until an echo comes back: a bare server drops what comes before its connect handler has registered the event.
+    /// Echoes that were only late may follow.
+    pub(crate) async fn settle(&mut self, patience: Duration) -> Result<()> {
+        let deadline = Instant::now() + patience;
+        while Instant::now() < deadline {
+            self.emit("echo", &Value::Null).await?;
+            if let Ok(received) = timeout(SETTLE, self.next()).await {
+                return match received?.packet {
+                    Packet::Event { name, .. } if name == "echo" => Ok(()),
+                    other => bail!("an echo is answered with {other:?}"),
+                };
+            }
+        }
+        bail!("no echo came back within {patience:?}")
     }
 
     /// Sends `data` to the event `echo` and waits for it to come back as an event; how long that took.
@@ -219,7 +278,7 @@ impl Client {
     /// Ends its session, and then its connections: a server that is not told misses a session that polls only after
     /// its heartbeat.
     pub(crate) async fn leave(mut self) -> Result<()> {
-        self.send("1".to_owned()).await.map(drop)
+        self.send(packet::CLOSE.to_owned()).await.map(drop)
     }
 
     async fn receive(&mut self, Frame { at, text }: Frame) -> Option<Received> {

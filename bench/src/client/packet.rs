@@ -4,6 +4,8 @@ use serde_json::Value;
 
 /// Between the packets of one polling request.
 pub(super) const SEPARATOR: char = '\u{1e}';
+/// The packet that ends a session, from either side.
+pub(super) const CLOSE: &str = "1";
 
 /// What a client gets in its namespace.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,7 +27,7 @@ pub(crate) enum Packet {
 /// What an Engine.IO packet is to a client of `namespace`; `None` for what concerns only the transport, or another
 /// namespace.
 pub(super) fn parse(text: &str, namespace: &str) -> Option<Packet> {
-    if text == "1" {
+    if text == CLOSE {
         return Some(Packet::Closed("a close packet".to_owned()));
     }
     let kind = text.get(..2)?;

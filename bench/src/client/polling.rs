@@ -46,6 +46,11 @@ impl Polling {
         Ok(())
     }
 
+    /// All of them in one request.
+    pub(super) async fn send_all(&mut self, packets: &[String]) -> Result<()> {
+        self.send(packets.join(&SEPARATOR.to_string())).await
+    }
+
     pub(super) async fn next(&mut self) -> Frame {
         let over = || Frame { at: Instant::now(), text: Err("read after its end".to_owned()) };
         self.received.recv().await.unwrap_or_else(over)
@@ -78,14 +83,14 @@ async fn poll(mut http: Http, received: mpsc::UnboundedSender<Frame>) {
 const PATH: &str = "/socket.io/?EIO=4&transport=polling";
 
 /// One connection that is kept.
-struct Http {
+pub(super) struct Http {
     requests: SendRequest<Full<Bytes>>,
     host: String,
-    path: String,
+    pub(super) path: String,
 }
 
 impl Http {
-    async fn open(way: Way, tasks: &mut JoinSet<()>) -> Result<Self> {
+    pub(super) async fn open(way: Way, tasks: &mut JoinSet<()>) -> Result<Self> {
         let (requests, connection) =
             handshake(TokioIo::new(way.dial().await?)).await.context("cannot speak HTTP")?;
         tasks.spawn(async move {
@@ -95,7 +100,7 @@ impl Http {
         Ok(Self { requests, host: way.server.to_string(), path: PATH.to_owned() })
     }
 
-    async fn ask(&mut self, method: Method, body: String) -> Result<(StatusCode, String)> {
+    pub(super) async fn ask(&mut self, method: Method, body: String) -> Result<(StatusCode, String)> {
         self.requests.ready().await.context("an HTTP connection has ended")?;
         let mut request = Request::builder().method(&method).uri(&self.path).header(header::HOST, &self.host);
         if method == Method::POST {

@@ -1,5 +1,6 @@
 //! Engine.IO over a WebSocket.
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
@@ -29,6 +30,19 @@ impl WebSocket {
 
     pub(super) async fn send(&mut self, packet: String) -> Result<()> {
         self.stream.send(Message::text(packet)).await.context("cannot write to a WebSocket")
+    }
+
+    /// All of them in as few writes as they fit in.
+    pub(super) async fn send_all(&mut self, packets: Vec<String>) -> Result<()> {
+        for packet in packets {
+            self.stream.feed(Message::text(packet)).await.context("cannot write to a WebSocket")?;
+        }
+        self.stream.flush().await.context("cannot write to a WebSocket")
+    }
+
+    /// Its own end.
+    pub(super) fn address(&self) -> Result<SocketAddr> {
+        Ok(self.stream.get_ref().local_addr()?)
     }
 
     /// Of a connection that is being cut, what comes before the end is still read.

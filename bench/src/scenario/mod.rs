@@ -1,11 +1,13 @@
 //! What can be measured, each in a file of its own.
 
+mod attribution;
 pub(crate) mod board;
 mod cost;
 mod death;
 mod growth;
 mod lanes;
 mod peers;
+mod storm;
 mod tell;
 
 use anyhow::Result;
@@ -22,6 +24,10 @@ pub(crate) enum Scenario {
     Cost,
     /// How soon the client of a panic is told and closed.
     Tell,
+    /// What a storm of panics is to those who have nothing to do with it.
+    Storm,
+    /// Whether panics are traced to whose they are, a million of them.
+    Attribution,
     /// How soon everybody is back after the process has died.
     Death,
     /// What grows with the number of clients.
@@ -41,6 +47,8 @@ impl Scenario {
             Self::Cost => "cost",
             Self::Tell => "tell",
             Self::Death => "death",
+            Self::Storm => "storm",
+            Self::Attribution => "attribution",
             Self::Lanes => "lanes",
             Self::Board => "board",
             Self::Growth => "growth",
@@ -59,6 +67,8 @@ impl Scenario {
             Self::Cost => cost::run(run),
             Self::Tell => tell::run(run),
             Self::Death => death::run(run),
+            Self::Storm => storm::run(run),
+            Self::Attribution => attribution::run(run),
             Self::Lanes => lanes::run(run),
             Self::Board => board::run(run),
             Self::Growth => growth::run(run),

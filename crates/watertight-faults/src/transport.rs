@@ -1,6 +1,6 @@
 //! Faults of the transport: panics inside its own tasks, and clients that take nothing.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -29,8 +29,9 @@ pub struct TransportFaults(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     any: AtomicBool,
-    connections: Mutex<HashSet<SocketAddr>>,
-    sessions: Mutex<HashSet<String>>,
+    /// With what their panics say beside where they are.
+    connections: Mutex<HashMap<SocketAddr, String>>,
+    sessions: Mutex<HashMap<String, String>>,
     outlets: Mutex<HashMap<SocketAddr, &'static [u8]>>,
 }
 
@@ -43,13 +44,23 @@ impl TransportFaults {
 
     /// The next read from this client's TCP connection panics, in whatever task it happens.
     pub fn arm_connection(&self, peer: SocketAddr) {
-        self.0.connections.lock().insert(peer);
+        self.arm_connection_saying(peer, "");
+    }
+
+    /// The same, and the panic's text ends in `whose`: for those who compare it with whom it is traced to.
+    pub fn arm_connection_saying(&self, peer: SocketAddr, whose: impl Into<String>) {
+        self.0.connections.lock().insert(peer, whose.into());
         self.0.any.store(true, Ordering::Release);
     }
 
     /// The next POST of this Engine.IO session panics while the engine reads its body.
     pub fn arm_session(&self, session: impl Into<String>) {
-        self.0.sessions.lock().insert(session.into());
+        self.arm_session_saying(session, "");
+    }
+
+    /// The same, and the panic's text ends in `whose`.
+    pub fn arm_session_saying(&self, session: impl Into<String>, whose: impl Into<String>) {
+        self.0.sessions.lock().insert(session.into(), whose.into());
         self.0.any.store(true, Ordering::Release);
     }
 
@@ -64,13 +75,19 @@ impl TransportFaults {
         if self.0.any.load(Ordering::Acquire) { self.0.outlets.lock().remove(&peer) } else { None }
     }
 
-    fn takes_connection(&self, peer: SocketAddr) -> bool {
-        self.0.any.load(Ordering::Acquire) && self.0.connections.lock().remove(&peer)
+    fn takes_connection(&self, peer: SocketAddr) -> Option<String> {
+        if self.0.any.load(Ordering::Acquire) { self.0.connections.lock().remove(&peer) } else { None }
     }
 
-    fn takes_session(&self, session: &str) -> bool {
-        self.0.any.load(Ordering::Acquire) && self.0.sessions.lock().remove(session)
+    fn takes_session(&self, session: &str) -> Option<String> {
+        if self.0.any.load(Ordering::Acquire) { self.0.sessions.lock().remove(session) } else { None }
     }
+}
+
+/// Panics there, for whom it was armed.
+#[track_caller]
+fn panic_in(place: &str, whose: &str) -> ! {
+    if whose.is_empty() { panic_now(place) } else { panic_now(&format!("{place}, {whose}")) }
 }
 
 /// A listener whose connections fail when armed. Goes below the guarded one.
@@ -122,8 +139,8 @@ impl<IO: AsyncRead + Unpin> AsyncRead for FaultyIo<IO> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.faults.takes_connection(self.peer) {
-            panic_now("the engine's reader task");
+        if let Some(whose) = self.faults.takes_connection(self.peer) {
+            panic_in("the engine's reader task", &whose);
         }
         Pin::new(&mut self.io).poll_read(cx, buf)
     }
@@ -156,14 +173,22 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for FaultyIo<IO> {
 pub async fn fail_bodies(State(faults): State<TransportFaults>, request: Request, next: Next) -> Response {
     let session =
         request.uri().query().unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("sid="));
-    let is_armed = request.method() == axum::http::Method::POST
-        && session.is_some_and(|session| faults.takes_session(session));
-    let request = if is_armed { request.map(|_| Body::new(PanickingBody)) } else { request };
+    let armed = if request.method() == axum::http::Method::POST {
+        session.and_then(|session| faults.takes_session(session))
+    } else {
+        None
+    };
+    let request = match armed {
+        Some(whose) => request.map(|_| Body::new(PanickingBody { whose })),
+        None => request,
+    };
     next.run(request).await
 }
 
 #[derive(Debug)]
-struct PanickingBody;
+struct PanickingBody {
+    whose: String,
+}
 
 impl http_body::Body for PanickingBody {
     type Data = Bytes;
@@ -173,7 +198,7 @@ impl http_body::Body for PanickingBody {
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        panic_now("the engine's reading of a request")
+        panic_in("the engine's reading of a request", &self.whose)
     }
 }
 

@@ -4,19 +4,24 @@
 //! Rounds of offenders, one after another. Each connects afresh, which is not timed, and echoes once over the same
 //! connection, which shows what the path itself takes.
 
+mod bare;
+mod offender;
+mod site;
+
 use std::collections::HashMap;
-use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::Result;
 use serde::Serialize;
-use serde_json::{Value, json};
 
+use self::bare::{Experience, Watch};
+use self::offender::{recorded, sink};
+use self::site::{SITES, Site};
 use crate::Run;
 use crate::bystander::Bystander;
-use crate::client::{Client, Packet, Received, Transport};
+use crate::client::Transport;
 use crate::machine;
-use crate::report::{Report, Table, Times, Verdict, ms, or_dash};
+use crate::report::{Bars, Chart, Report, Table, Times, Verdict, ms, or_dash};
 use crate::server::Server;
 
 const LAB: &str = "/lab";
@@ -29,17 +34,12 @@ const QUICK_OFFENDERS: usize = 100;
 const WARM_UP: usize = 20;
 /// From one offender to the next: faults are seldom, and find a server that has gone to sleep.
 const PAUSE: Duration = Duration::from_millis(5);
-/// Where handlers panic: the lab's events.
-const SITES: [&str; 6] =
-    ["panic_async", "panic_async0", "panic_sync", "panic_spawned", "panic_extract", "panic_ack"];
-/// How long the server may take to record an incident whose client is gone.
-const RECORDED: Duration = Duration::from_secs(5);
 
 /// One way to panic, over one transport, and its rounds.
 #[derive(Serialize)]
 struct Case {
     transport: Transport,
-    site: &'static str,
+    site: Site,
     rounds: Vec<Round>,
 }
 
@@ -48,6 +48,7 @@ struct Round {
     /// A round trip over the same connections, just before.
     echo: Times,
     told: Times,
+    /// Of those that are closed.
     closed: Times,
     /// The worst echo of somebody else meanwhile.
     #[serde(serialize_with = "as_ms", rename = "bystander_worst_ms")]
@@ -58,6 +59,8 @@ struct Round {
 }
 
 pub(crate) fn run(run: &Run) -> Result<Report> {
+    let watched = if run.quick { bare::QUICK_WATCHED } else { bare::WATCHED };
+    let watch = Watch::start(&run.results.join("tell.bare.log"), watched)?;
     let server = Server::lab(&run.results.join("tell.server.log"))?;
     let bystander = Bystander::start(server.address(), LAB)?;
     let mut report = Report::new("Time to tell", ABOUT);
@@ -69,13 +72,97 @@ pub(crate) fn run(run: &Run) -> Result<Report> {
     for case in &cases {
         case.judge(&mut report.verdict);
     }
-    report.keep(&cases)?;
+    let bare = watch.finish()?;
+    report.tables.push(beside(&cases, &bare, watched));
+    report.chart = Some(chart(&cases, &bare, watched));
+    report.keep(&Results { cases, bare })?;
     Ok(report)
 }
 
 const ABOUT: &str = "From a client's emit that makes its handler panic until it has the `incident`, and until its \
     connection is closed. Each offender connects afresh, which is not timed, and echoes once over the same connection, which \
-    shows what the path itself takes.";
+    shows what the path itself takes. Of a connect handler and a middleware the clock starts with the request to enter \
+    their namespace; a middleware's client is told by the refusal, and its connection stays. Of the transport it starts with \
+    what the engine's own task reads when it panics.\n\n\
+    Beside it, the same panics on bare socketioxide with its defaults: one client for each, which is watched and answers pings; \
+    a second after its panic it asks for an echo.";
+
+#[derive(Serialize)]
+struct Results {
+    cases: Vec<Case>,
+    bare: Vec<Experience>,
+}
+
+/// What the client of each panic experiences, guarded and bare.
+fn beside(cases: &[Case], bare: &[Experience], watched: Duration) -> Table {
+    let watched = format!("{} s", watched.as_secs());
+    let mut table = Table::begin(
+        format!("What its client experiences, guarded and bare (watched for {watched})"),
+        2,
+        &[
+            "site          ",
+            "transport",
+            "guarded: told p50, ms",
+            "closed p50, ms",
+            "bare: told",
+            "closed                ",
+            "still echoes",
+        ],
+    );
+    for seen in bare {
+        let Experience { site, transport, told, closed, echoes } = seen;
+        let median = case_of(cases, seen).and_then(Case::median);
+        let is_closed = median.filter(|median| median.closed.len() > 0);
+        let never = || format!("not within {watched}");
+        let after = |(after, _): &(Duration, String)| {
+            if after.as_secs() > 0 {
+                format!("after {:.1} s", after.as_secs_f64())
+            } else {
+                format!("after {} ms", ms(*after))
+            }
+        };
+        table.row(vec![
+            site.name.to_owned(),
+            transport.to_string(),
+            or_dash(median.map(|median| ms(median.told.p50()))),
+            or_dash(is_closed.map(|median| ms(median.closed.p50()))),
+            told.as_ref().map_or_else(never, after),
+            closed.as_ref().map_or_else(never, after),
+            or_dash(echoes.map(|echoes| if echoes { "yes" } else { "no" }.to_owned())),
+        ]);
+    }
+    table
+}
+
+fn case_of<'a>(cases: &'a [Case], seen: &Experience) -> Option<&'a Case> {
+    cases.iter().find(|case| case.site == seen.site && case.transport == seen.transport)
+}
+
+fn chart(cases: &[Case], bare: &[Experience], watched: Duration) -> Chart {
+    let of = |transport: Transport| bare.iter().filter(move |seen| seen.transport == transport);
+    let told = |seen: &Experience| {
+        let median = case_of(cases, seen).and_then(Case::median);
+        median.map_or(f64::NAN, |median| in_ms(median.told.p50()))
+    };
+    let end = |seen: &Experience| in_ms(seen.closed.as_ref().map_or(watched, |(after, _)| *after));
+    let mut kinds = Vec::new();
+    for transport in Transport::ALL {
+        kinds.push((format!("guarded, {transport}: told"), of(transport).map(told).collect()));
+        kinds.push((format!("bare, {transport}: closed"), of(transport).map(end).collect()));
+    }
+    let watched = watched.as_secs();
+    Chart::Bars(Bars {
+        title: format!("From a panic to its client's knowledge (bare: {watched} s is not at all)"),
+        unit: "ms".into(),
+        groups: SITES.iter().map(|site| site.short().to_owned()).collect(),
+        kinds,
+        logarithmic: true,
+    })
+}
+
+fn in_ms(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}
 
 /// All rounds of all cases. Round by round, so that a busy minute of the machine spoils a round of each case and not
 /// every round of one.
@@ -113,7 +200,7 @@ fn measure(run: &Run, server: &Server, bystander: &Bystander, report: &mut Repor
 
 const HEADS: [&str; 12] = [
     "transport",
-    "site         ",
+    "site          ",
     "round",
     "echo p50",
     "echo p99",
@@ -148,7 +235,7 @@ impl Case {
     }
 
     fn judge(&self, verdict: &mut Verdict) {
-        let Self { transport, site, rounds } = self;
+        let Self { transport, site: Site { name: site, .. }, rounds } = self;
         let best = or_dash(self.best().map(|round| ms(round.told.p99())));
         let (bar, rounds) = (ms(BAR), rounds.len());
         let line =
@@ -167,6 +254,7 @@ impl Round {
         verdict: &mut Verdict,
     ) -> Result<Self> {
         let Case { transport, site, .. } = *case;
+        let name = site.name;
         let address = server.address();
         let mut sunk = HashMap::new();
         let (mut echo, mut told, mut closed) = (Times::new()?, Times::new()?, Times::new()?);
@@ -179,13 +267,13 @@ impl Round {
             std::thread::sleep(PAUSE);
             match runtime.block_on(sink(address, transport, site)) {
                 Ok(fate) => {
-                    echo.add(fate.echo);
+                    fate.echo.into_iter().for_each(|took| echo.add(took));
                     told.add(fate.told);
-                    closed.add(fate.closed);
+                    fate.closed.into_iter().for_each(|took| closed.add(took));
                     sunk.insert(fate.incident, fate.session);
                 }
                 Err(error) => {
-                    let what = format!("{site} over {transport}, offender {number}: {error:#}");
+                    let what = format!("{name} over {transport}, offender {number}: {error:#}");
                     println!("{what}");
                     verdict.faults.push(what);
                 }
@@ -194,23 +282,25 @@ impl Round {
         let (others, load) = (watch.others(), machine::load());
         let bystander = bystander.worst();
         if let Err(error) = runtime.block_on(recorded(address, &sunk)) {
-            verdict.faults.push(format!("{site} over {transport}: {error:#}"));
+            verdict.faults.push(format!("{name} over {transport}: {error:#}"));
         }
         Ok(Self { echo, told, closed, bystander, others, load })
     }
 
     fn cells(&self, case: &Case, round: &str) -> [String; HEADS.len()] {
         let Self { echo, told, closed, bystander, others, load } = self;
+        let any =
+            |times: &Times, quantile: f64| or_dash((times.len() > 0).then(|| ms(times.quantile(quantile))));
         [
             case.transport.to_string(),
-            case.site.to_owned(),
+            case.site.name.to_owned(),
             round.to_owned(),
-            ms(echo.p50()),
-            ms(echo.p99()),
+            any(echo, 0.5),
+            any(echo, 0.99),
             ms(told.p50()),
             ms(told.p99()),
-            ms(closed.p50()),
-            ms(closed.p99()),
+            any(closed, 0.5),
+            any(closed, 0.99),
             ms(*bystander),
             or_dash(others.map(|others| format!("{:.0}", others * 100.0))),
             or_dash(load.map(|load| format!("{load:.1}"))),
@@ -218,70 +308,6 @@ impl Round {
     }
 }
 
-/// What became of one offender.
-struct Fate {
-    session: String,
-    incident: String,
-    echo: Duration,
-    told: Duration,
-    closed: Duration,
-}
-
-/// Connects, echoes, and sinks. An error when it is not told, told twice or wrongly, or not closed.
-async fn sink(server: SocketAddr, transport: Transport, site: &str) -> Result<Fate> {
-    let mut client = Client::connect(server, transport, LAB).await?;
-    let session = client.session().to_owned();
-    let echo = client.echo(&Value::from(session.as_str())).await?;
-    let mut emitted = client.emit(site, &json!({})).await?;
-    let mut told: Option<(Instant, String)> = None;
-    loop {
-        let Received { at, packet } = client.next().await?;
-        match packet {
-            // `panic_ack` waits for this answer; so it is what makes it panic.
-            Packet::Event { name, ack: Some(ack), .. } if name == "ack_me" => {
-                emitted = client.answer(ack, &Value::Null).await?;
-            }
-            Packet::Event { name, data, .. } if name == "incident" => {
-                ensure!(told.is_none(), "told twice");
-                ensure!(data["code"] == "panic", "told of something else: {data}");
-                let id = data["id"].as_str().context("a notice has the incident's id")?;
-                told = Some((at, id.to_owned()));
-            }
-            Packet::Closed(how) => {
-                let (told, incident) = told.with_context(|| format!("closed without a word, by {how}"))?;
-                return Ok(Fate { session, incident, echo, told: told - emitted, closed: at - emitted });
-            }
-            other => bail!("neither told nor closed: {other:?}"),
-        }
-    }
-}
-
-/// Asks the server for its incidents until each of `sunk` (incident to session) is there, with the offender that was
-/// told its id.
-async fn recorded(server: SocketAddr, sunk: &HashMap<String, String>) -> Result<()> {
-    let mut operator = Client::connect(server, Transport::WebSocket, "/admin").await?;
-    let deadline = Instant::now() + RECORDED;
-    loop {
-        let answer = operator.ask("incidents", &json!({ "limit": 1000 })).await?;
-        let incidents = answer["incidents"].as_array().context("the server lists its incidents")?;
-        let offenders: HashMap<&str, &str> = incidents
-            .iter()
-            .filter_map(|incident| Some((incident["id"].as_str()?, incident["offender"]["id"].as_str()?)))
-            .collect();
-        let missing = sunk.keys().filter(|id| !offenders.contains_key(id.as_str())).count();
-        for (id, session) in sunk {
-            if let Some(offender) = offenders.get(id.as_str()) {
-                ensure!(offender == session, "{session} was told the incident {id} of {offender}");
-            }
-        }
-        if missing == 0 {
-            return Ok(());
-        }
-        ensure!(Instant::now() < deadline, "{missing} clients were told of incidents that are not recorded");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
 fn as_ms<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64(duration.as_secs_f64() * 1000.0)
+    serializer.serialize_f64(in_ms(*duration))
 }
