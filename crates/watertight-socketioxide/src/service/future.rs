@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::{Extensions, Response, StatusCode};
 use http_body::Body;
 use http_body_util::Full;
 use pin_project_lite::pin_project;
@@ -36,6 +36,20 @@ pub(super) enum Task {
 }
 
 impl Task {
+    /// Marks a request that opens a session: the engine keeps it, and with it what lives as long as the session.
+    pub(super) fn mark(&self, request: &mut Extensions) {
+        match self {
+            Self::Open { session } => {
+                request.insert(session.lease().clone());
+                request.insert(Arc::clone(session));
+            }
+            Self::Upgrade { lease, session: None, .. } => {
+                request.insert(lease.clone());
+            }
+            _ => {}
+        }
+    }
+
     fn session(&self) -> Option<&Arc<PollingSession>> {
         match self {
             Self::Open { session } | Self::Post { session } => Some(session),
