@@ -145,9 +145,11 @@ where
             Box::new(TowerEngine::<_, B>::new(upstream.clone(), Arc::clone(path), is_v3))
         };
         let task = self.prepare(&mut request, engine);
+        let mut request = Some(request.map(RequestBody::client));
         ResponseFuture::new(task, || {
-            let request = request.map(RequestBody::client);
-            TowerService::<Request<RequestBody<B>>>::call(&mut self.upstream, request)
+            request
+                .take()
+                .map(|request| TowerService::<Request<RequestBody<B>>>::call(&mut self.upstream, request))
         })
     }
 }
@@ -177,9 +179,11 @@ where
             Box::new(HyperEngine::<_, B>::new(self.upstream.clone(), Arc::clone(&self.path), is_v3))
         };
         let task = self.prepare(&mut request, engine);
+        let mut request = Some(request.map(RequestBody::client));
         ResponseFuture::new(task, || {
-            let request = request.map(RequestBody::client);
-            HyperService::<Request<RequestBody<B>>>::call(&self.upstream, request)
+            request
+                .take()
+                .map(|request| HyperService::<Request<RequestBody<B>>>::call(&self.upstream, request))
         })
     }
 }
