@@ -5,21 +5,28 @@
 //! it: nearly half of what an idle connection takes there. A copy of the head is some hundred bytes.
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, Request, Uri, header};
+use http::{HeaderValue, Method, Request, Uri, header};
 
 /// Gives the request a head of its own when it is one that is kept: it upgrades its connection, or opens an Engine.IO
-/// session.
+/// session. Nothing that is posted does.
 pub(crate) fn detach<B>(request: &mut Request<B>) {
-    if request.headers().contains_key(header::UPGRADE) || opens_session(request.uri()) {
+    let posts = *request.method() == Method::POST;
+    if !posts && (opens_session(request.uri()) || request.headers().contains_key(header::UPGRADE)) {
         copy(request);
     }
 }
 
 /// Whether the address is one that a client of Engine.IO has before it has a session.
 fn opens_session(uri: &Uri) -> bool {
-    let query = uri.query().unwrap_or_default();
-    let has = |name: &str| query.split('&').any(|pair| pair.starts_with(name));
-    has("EIO=") && !has("sid=")
+    let Some(query) = uri.query().map(str::as_bytes) else { return false };
+    // Every request of a client that polls comes by here, hence once through the query for both.
+    let ends = memchr::memchr_iter(b'&', query).map(|end| end + 1);
+    let (mut is_engines, mut has_session) = (false, false);
+    for begin in std::iter::once(0).chain(ends) {
+        is_engines |= query[begin..].starts_with(b"EIO=");
+        has_session |= query[begin..].starts_with(b"sid=");
+    }
+    is_engines && !has_session
 }
 
 fn copy<B>(request: &mut Request<B>) {
@@ -83,6 +90,10 @@ mod tests {
             assert!(!read.is_unique(), "{target}");
         }
         let (read, mut request) = request("/socket.io/?EIO=4&transport=polling", &[("accept", "*/*")]);
+        *request.method_mut() = Method::POST;
+        detach(&mut request);
+        assert!(!read.is_unique());
+        *request.method_mut() = Method::GET;
         detach(&mut request);
         assert!(read.is_unique());
     }

@@ -2,12 +2,12 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
-use axum::http::{Request, Response, StatusCode, header};
+use axum::http::{Extensions, Request, Response, StatusCode, header};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -37,7 +37,7 @@ impl<S> Layer<S> for GuardLayer {
     type Service = GuardService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        GuardService { inner, connection: None, closing: None }
+        GuardService { inner, served: None }
     }
 }
 
@@ -45,9 +45,15 @@ impl<S> Layer<S> for GuardLayer {
 #[derive(Debug, Clone)]
 pub struct GuardService<S> {
     inner: S,
-    /// Where `serve` made the service for one connection. Others find it in the request.
-    pub(crate) connection: Option<Connection>,
-    closing: Option<Arc<Closing>>,
+    /// Where `serve` made the service for one connection. Others find the connection in the request.
+    served: Option<Arc<Served>>,
+}
+
+/// What all requests of a connection have in common. They share it, since a service is cloned for each of them.
+#[derive(Debug)]
+struct Served {
+    connection: Connection,
+    closing: Arc<Closing>,
 }
 
 /// Whether a server is shutting down, and what it answers all the same.
@@ -95,7 +101,7 @@ impl Closing {
 
 impl<S> GuardService<S> {
     pub(crate) fn new(inner: S, connection: Connection, closing: Arc<Closing>) -> Self {
-        Self { inner, connection: Some(connection), closing: Some(closing) }
+        Self { inner, served: Some(Arc::new(Served { connection, closing })) }
     }
 }
 
@@ -112,23 +118,43 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        if self.closing.as_ref().is_some_and(|closing| closing.refuses(&request)) {
-            return GuardFuture {
-                future: None,
-                otherwise: StatusCode::SERVICE_UNAVAILABLE,
-                connection: None,
-                closing: None,
-            };
-        }
-        if let Some(connection) = &self.connection {
-            request.extensions_mut().insert(connection.clone());
+        let origin = match &self.served {
+            Some(served) => Origin::Served(Arc::clone(served)),
+            None => Origin::Others(request.extensions().get::<Connection>().cloned()),
+        };
+        if let Some(served) = &self.served {
+            if served.closing.refuses(&request) {
+                return GuardFuture { future: None, otherwise: StatusCode::SERVICE_UNAVAILABLE, origin };
+            }
+            carry(request.extensions_mut(), served.connection.clone());
         }
         head::detach(&mut request);
-        let connection = request.extensions().get::<Connection>().cloned();
-        let future = quietly(|| self.inner.call(request));
-        let closing = self.closing.clone();
-        GuardFuture { future, otherwise: StatusCode::INTERNAL_SERVER_ERROR, connection, closing }
+        // Lent to the boundary and not moved through it: both are large.
+        let (mut request, mut future) = (Some(request), None);
+        quietly(|| future = request.take().map(|request| self.inner.call(request)));
+        GuardFuture { future, otherwise: StatusCode::INTERNAL_SERVER_ERROR, origin }
     }
+}
+
+/// Adds the connection to a request's extensions.
+fn carry(extensions: &mut Extensions, connection: Connection) {
+    /// Has room for all that a request is given on its way to a handler: this, its client's address, and what axum's
+    /// router finds. With the room that the first of them makes, the fourth would have the table made anew.
+    static ROOM: LazyLock<Extensions> = LazyLock::new(|| {
+        #[derive(Clone)]
+        struct Place<const N: usize>;
+        let mut extensions = Extensions::new();
+        extensions.insert(Place::<0>);
+        extensions.insert(Place::<1>);
+        extensions.insert(Place::<2>);
+        extensions.insert(Place::<3>);
+        extensions.clear();
+        extensions
+    });
+    if extensions.is_empty() {
+        extensions.clone_from(&ROOM);
+    }
+    extensions.insert(connection);
 }
 
 pin_project! {
@@ -140,8 +166,28 @@ pin_project! {
         future: Option<F>,
         // What is answered then.
         otherwise: StatusCode,
-        connection: Option<Connection>,
-        closing: Option<Arc<Closing>>,
+        origin: Origin,
+    }
+}
+
+/// Where a request comes from.
+#[derive(Debug)]
+enum Origin {
+    Served(Arc<Served>),
+    /// Another server, that may have said on which connection.
+    Others(Option<Connection>),
+}
+
+impl Origin {
+    fn connection(&self) -> Option<&Connection> {
+        match self {
+            Self::Served(served) => Some(&served.connection),
+            Self::Others(connection) => connection.as_ref(),
+        }
+    }
+
+    fn hands_over(&self) -> bool {
+        matches!(self, Self::Served(served) if served.closing.hands_over())
     }
 }
 
@@ -153,21 +199,20 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let polled = match this.future.as_mut().as_pin_mut() {
-            Some(future) => quietly(|| future.poll(cx)),
-            None => None,
-        };
-        let Some(polled) = polled else {
+        let mut polled = Poll::Pending;
+        let work = this.future.as_mut().as_pin_mut();
+        let is_well = work.is_some_and(|future| quietly(|| polled = future.poll(cx)).is_some());
+        if !is_well {
             // The hook has recorded it. What the future still holds may panic as well.
             quietly(|| this.future.set(None));
             return Poll::Ready(Ok(status_alone(*this.otherwise)));
-        };
+        }
         let mut response = ready!(polled)?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            if let Some(connection) = this.connection {
+            if let Some(connection) = this.origin.connection() {
                 connection.linked();
             }
-        } else if this.closing.as_ref().is_some_and(|closing| closing.hands_over()) {
+        } else if this.origin.hands_over() {
             response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
         }
         Poll::Ready(Ok(response))

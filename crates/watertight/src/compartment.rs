@@ -351,11 +351,25 @@ impl Compartment {
 
     /// The first part of type `S` that `wanted` accepts.
     pub fn find_part<S: Seal>(&self, wanted: impl Fn(&S) -> bool) -> Option<Arc<S>> {
-        // Latest first: a client that left a namespace and came back has an old and a new part there.
-        self.parts().into_iter().rev().find_map(|part| {
+        // Latest first: a client that left a namespace and came back has an old and a new part there. Parts only ever move
+        // to the front meanwhile, so that none is passed over.
+        let mut place = usize::MAX;
+        loop {
+            let part;
+            (place, part) = self.part_before(place)?;
             let part: Arc<dyn std::any::Any + Send + Sync> = part;
-            part.downcast::<S>().ok().filter(|part| wanted(part))
-        })
+            if let Some(part) = part.downcast::<S>().ok().filter(|part| wanted(part)) {
+                return Some(part);
+            }
+        }
+    }
+
+    /// The last part before this place that is still there, and its own place. Only one, since whoever drops a part may be
+    /// the last to do so, which runs code of the part's that must not find the list locked.
+    fn part_before(&self, place: usize) -> Option<(usize, Arc<dyn Seal>)> {
+        let parts = self.parts.lock();
+        let before = &parts[..place.min(parts.len())];
+        before.iter().enumerate().rev().find_map(|(place, part)| Some((place, part.upgrade()?)))
     }
 
     /// How many parts are not gone. One that panics when asked counts as gone.

@@ -6,6 +6,7 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 
+use foldhash::fast::RandomState;
 use parking_lot::RwLock;
 
 use crate::compartment::Compartment;
@@ -18,10 +19,12 @@ pub struct Registry {
     maps: RwLock<Maps>,
 }
 
+/// Every request of a client that polls looks its session up. The hash need not withstand chosen keys: clients choose what
+/// is looked up, and never what is in here.
 #[derive(Default)]
 struct Maps {
-    by_key: HashMap<u64, Arc<Compartment>>,
-    by_session: HashMap<Box<str>, Arc<Compartment>>,
+    by_key: HashMap<u64, Arc<Compartment>, RandomState>,
+    by_session: HashMap<Box<str>, Arc<Compartment>, RandomState>,
 }
 
 impl Registry {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::{Extensions, Response, StatusCode};
 use http_body::Body;
 use http_body_util::Full;
 use pin_project_lite::pin_project;
@@ -36,6 +36,20 @@ pub(super) enum Task {
 }
 
 impl Task {
+    /// Marks a request that opens a session: the engine keeps it, and with it what lives as long as the session.
+    pub(super) fn mark(&self, request: &mut Extensions) {
+        match self {
+            Self::Open { session } => {
+                request.insert(session.lease().clone());
+                request.insert(Arc::clone(session));
+            }
+            Self::Upgrade { lease, session: None, .. } => {
+                request.insert(lease.clone());
+            }
+            _ => {}
+        }
+    }
+
     fn session(&self) -> Option<&Arc<PollingSession>> {
         match self {
             Self::Open { session } | Self::Post { session } => Some(session),
@@ -57,12 +71,19 @@ pin_project! {
 }
 
 impl<F> ResponseFuture<F> {
-    pub(super) fn new(task: Task, call: impl FnOnce() -> F) -> Self {
-        let future = match (&task, task.session()) {
-            (Task::Ignore, _) => None,
-            (_, Some(session)) => watertight::run(session.scope().clone(), None::<NoResponder>, call).ok(),
-            (_, None) => Some(call()),
-        };
+    /// `call` asks the engine. What it needs for that it borrows: a request and a future are large, and would be moved
+    /// through every boundary on the way.
+    pub(super) fn new(task: Task, call: impl FnOnce() -> Option<F>) -> Self {
+        let mut future = None;
+        match (&task, task.session()) {
+            (Task::Ignore, _) => {}
+            (_, Some(session)) => {
+                // After a panic there is none.
+                let _reported =
+                    watertight::run(session.scope().clone(), None::<NoResponder>, || future = call());
+            }
+            (_, None) => future = call(),
+        }
         Self { future, task }
     }
 }
@@ -84,20 +105,22 @@ where
                 _ => unknown_session(),
             }));
         };
-        let look = this.task.session().map(|session| session.look());
-        let polled = match this.task.session() {
-            None => future.poll(cx),
+        let look = match this.task {
+            Task::Poll(poll) => Some(poll.session().look()),
+            _ => None,
+        };
+        let mut polled = Poll::Pending;
+        match this.task.session() {
+            None => polled = future.poll(cx),
             Some(session) => {
-                let scope = session.scope().clone();
-                match watertight::run(scope.clone(), None::<NoResponder>, || future.poll(cx)) {
-                    Ok(polled) => polled,
-                    Err(_caught) => {
-                        let _ = watertight::run(scope, None::<NoResponder>, || this.future.set(None));
-                        return Poll::Ready(Ok(unknown_session()));
-                    }
+                let scope = || session.scope().clone();
+                let work = || polled = future.poll(cx);
+                if watertight::run(scope(), None::<NoResponder>, work).is_err() {
+                    let _ = watertight::run(scope(), None::<NoResponder>, || this.future.set(None));
+                    return Poll::Ready(Ok(unknown_session()));
                 }
             }
-        };
+        }
         if let (Poll::Pending, Task::Poll(poll), Some(look)) = (&polled, &*this.task, look)
             && !poll.park(look, cx.waker())
         {

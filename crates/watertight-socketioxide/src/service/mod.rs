@@ -60,17 +60,12 @@ impl<S: Clone, A: Adapter> SocketIoService<S, A> {
         MakeSocketIoService { service: self }
     }
 
-    /// What is to be done with a request, and the request as the engine gets it.
-    fn prepare<B>(
-        &self,
-        mut request: Request<B>,
-        engine: impl FnOnce() -> Box<dyn Engine>,
-    ) -> (Task, Request<RequestBody<B>>) {
-        let task = match EngineQuery::of(&request, &self.path) {
-            None => Task::Pass,
-            Some(query) => self.task(&query, &mut request, engine),
-        };
-        (task, request.map(RequestBody::client))
+    /// What is to be done with a request. `engine` is told whether it speaks Engine.IO 3.
+    fn prepare<B>(&self, request: &mut Request<B>, engine: impl FnOnce(bool) -> Box<dyn Engine>) -> Task {
+        let Some(query) = EngineQuery::of(request, &self.path) else { return Task::Pass };
+        let task = self.task(&query, request, engine);
+        task.mark(request.extensions_mut());
+        task
     }
 
     /// Opens the compartment of whoever opens a session.
@@ -82,27 +77,24 @@ impl<S: Clone, A: Adapter> SocketIoService<S, A> {
 
     fn task<B>(
         &self,
-        query: &EngineQuery,
-        request: &mut Request<B>,
-        engine: impl FnOnce() -> Box<dyn Engine>,
+        query: &EngineQuery<'_>,
+        request: &Request<B>,
+        engine: impl FnOnce(bool) -> Box<dyn Engine>,
     ) -> Task {
-        let connection = request.extensions().get::<Connection>().cloned();
-        match (&query.session, query.transport) {
+        let connection = || request.extensions().get::<Connection>();
+        match (query.session, query.transport) {
             (None, Transport::Polling) => {
-                let lease = self.welcome(connection.as_ref(), request);
-                let session = PollingSession::new(lease.clone(), query.is_v3, engine());
-                request.extensions_mut().insert(lease);
-                request.extensions_mut().insert(Arc::clone(&session));
-                Task::Open { session }
+                let lease = self.welcome(connection(), request);
+                Task::Open { session: PollingSession::new(lease, query.is_v3, engine(query.is_v3)) }
             }
             (None, Transport::WebSocket) => {
-                let lease = self.welcome(connection.as_ref(), request);
-                request.extensions_mut().insert(lease.clone());
-                Task::Upgrade { lease, session: None, connection }
+                let connection = connection();
+                let lease = self.welcome(connection, request);
+                Task::Upgrade { lease, session: None, connection: connection.cloned() }
             }
             (Some(id), transport) => match PollingSession::find(id) {
                 None if transport == Transport::Polling => {
-                    Task::Unknown { stray: Some(Stray::new(id.clone(), engine())) }
+                    Task::Unknown { stray: Some(Stray::new(id.to_owned(), engine(query.is_v3))) }
                 }
                 None => Task::Pass,
                 Some(session) if !session.lease().is_live() && *request.method() != Method::GET => {
@@ -111,7 +103,7 @@ impl<S: Clone, A: Adapter> SocketIoService<S, A> {
                 Some(session) => match transport {
                     Transport::WebSocket => {
                         let lease = session.lease().clone();
-                        Task::Upgrade { lease, session: Some(session), connection }
+                        Task::Upgrade { lease, session: Some(session), connection: connection().cloned() }
                     }
                     Transport::Polling if *request.method() == Method::GET => {
                         Task::Poll(session.begin_poll())
@@ -147,15 +139,17 @@ where
         TowerService::<Request<RequestBody<B>>>::poll_ready(&mut self.upstream, cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let is_v3 = query::is_v3(&request);
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let (upstream, path) = (&self.upstream, &self.path);
-        let engine = || -> Box<dyn Engine> {
+        let engine = |is_v3| -> Box<dyn Engine> {
             Box::new(TowerEngine::<_, B>::new(upstream.clone(), Arc::clone(path), is_v3))
         };
-        let (task, request) = self.prepare(request, engine);
+        let task = self.prepare(&mut request, engine);
+        let mut request = Some(request.map(RequestBody::client));
         ResponseFuture::new(task, || {
-            TowerService::<Request<RequestBody<B>>>::call(&mut self.upstream, request)
+            request
+                .take()
+                .map(|request| TowerService::<Request<RequestBody<B>>>::call(&mut self.upstream, request))
         })
     }
 }
@@ -180,13 +174,17 @@ where
     type Error = S::Error;
     type Future = ResponseFuture<<Upstream<S, A> as HyperService<Request<RequestBody<B>>>>::Future>;
 
-    fn call(&self, request: Request<B>) -> Self::Future {
-        let is_v3 = query::is_v3(&request);
-        let engine = || -> Box<dyn Engine> {
+    fn call(&self, mut request: Request<B>) -> Self::Future {
+        let engine = |is_v3| -> Box<dyn Engine> {
             Box::new(HyperEngine::<_, B>::new(self.upstream.clone(), Arc::clone(&self.path), is_v3))
         };
-        let (task, request) = self.prepare(request, engine);
-        ResponseFuture::new(task, || HyperService::<Request<RequestBody<B>>>::call(&self.upstream, request))
+        let task = self.prepare(&mut request, engine);
+        let mut request = Some(request.map(RequestBody::client));
+        ResponseFuture::new(task, || {
+            request
+                .take()
+                .map(|request| HyperService::<Request<RequestBody<B>>>::call(&self.upstream, request))
+        })
     }
 }
 

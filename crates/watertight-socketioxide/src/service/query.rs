@@ -16,38 +16,68 @@ pub(super) enum Transport {
 
 /// An Engine.IO request's query.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct EngineQuery {
-    pub(super) session: Option<String>,
+pub(super) struct EngineQuery<'a> {
+    pub(super) session: Option<&'a str>,
     pub(super) transport: Transport,
+    /// Whether the client speaks Engine.IO 3.
     pub(super) is_v3: bool,
 }
 
-impl EngineQuery {
+impl<'a> EngineQuery<'a> {
     /// `None` for requests that are not the engine's, or that it will refuse.
-    pub(super) fn of<B>(request: &Request<B>, engine_path: &str) -> Option<Self> {
+    pub(super) fn of<B>(request: &'a Request<B>, engine_path: &str) -> Option<Self> {
         if !is_engine_path(request.uri().path(), engine_path) {
             return None;
         }
-        let transport = match value(request, "transport=")? {
+        let Values { transport, session, version } = Values::of(request.uri().query()?);
+        let transport = match transport? {
             "polling" => Transport::Polling,
             "websocket" => Transport::WebSocket,
             _ => return None,
         };
-        let session = value(request, "sid=").map(ToOwned::to_owned);
         if session.is_none() && request.method() != http::Method::GET {
             return None;
         }
-        Some(Self { session, transport, is_v3: is_v3(request) })
+        Some(Self { session, transport, is_v3: version == Some("3") })
     }
 }
 
-/// Whether the client speaks Engine.IO 3.
-pub(super) fn is_v3<B>(request: &Request<B>) -> bool {
-    value(request, "EIO=") == Some("3")
+/// The values in a query that the engine asks for. Of a key that is there twice it takes the first.
+#[derive(Default)]
+struct Values<'a> {
+    transport: Option<&'a str>,
+    session: Option<&'a str>,
+    version: Option<&'a str>,
 }
 
-fn value<'a, B>(request: &'a Request<B>, key: &str) -> Option<&'a str> {
-    request.uri().query()?.split('&').find_map(|pair| pair.strip_prefix(key))
+impl<'a> Values<'a> {
+    /// Every request of a client that polls comes by here: once through the query, for all of them.
+    fn of(query: &'a str) -> Self {
+        let mut values = Self::default();
+        let mut rest = Some(query);
+        while let Some(pairs) = rest {
+            let pair;
+            (pair, rest) = match memchr::memchr(b'&', pairs.as_bytes()) {
+                Some(end) => (&pairs[..end], Some(&pairs[end + 1..])),
+                None => (pairs, None),
+            };
+            values.take(pair);
+        }
+        values
+    }
+
+    fn take(&mut self, pair: &'a str) {
+        let (slot, value) = if let Some(value) = pair.strip_prefix("EIO=") {
+            (&mut self.version, value)
+        } else if let Some(value) = pair.strip_prefix("transport=") {
+            (&mut self.transport, value)
+        } else if let Some(value) = pair.strip_prefix("sid=") {
+            (&mut self.session, value)
+        } else {
+            return;
+        };
+        slot.get_or_insert(value);
+    }
 }
 
 /// The engine's path itself and everything below it: `/socket.io` does not match `/socket.io-admin`.
@@ -113,6 +143,7 @@ pub(crate) mod fuzzing {
     #[must_use]
     pub fn engine_request<B>(request: &Request<B>, engine_path: &str) -> Option<EngineRequest> {
         let EngineQuery { session, transport, is_v3 } = EngineQuery::of(request, engine_path)?;
+        let session = session.map(ToOwned::to_owned);
         Some(EngineRequest { session, is_websocket: transport == Transport::WebSocket, is_v3 })
     }
 }
@@ -121,18 +152,30 @@ pub(crate) mod fuzzing {
 mod tests {
     use super::*;
 
-    fn query(uri: &str) -> Option<EngineQuery> {
-        let request = Request::get(uri).body(()).expect("a valid uri");
-        EngineQuery::of(&request, "/socket.io")
+    fn request(uri: &str) -> Request<()> {
+        Request::get(uri).body(()).expect("a valid uri")
     }
 
     #[test]
     fn reads_what_the_engine_reads() {
-        let open = query("/socket.io/?EIO=4&transport=polling&t=x").expect("opens");
-        assert_eq!(open, EngineQuery { session: None, transport: Transport::Polling, is_v3: false });
-        let upgrade = query("/socket.io?EIO=3&transport=websocket&sid=abc").expect("upgrades");
-        assert_eq!(upgrade.session.as_deref(), Some("abc"));
-        assert!(upgrade.is_v3 && upgrade.transport == Transport::WebSocket);
+        let open = request("/socket.io/?EIO=4&transport=polling&t=x");
+        let query = EngineQuery { session: None, transport: Transport::Polling, is_v3: false };
+        assert_eq!(EngineQuery::of(&open, "/socket.io"), Some(query));
+        let upgrade = request("/socket.io?EIO=3&transport=websocket&sid=abc");
+        let query = EngineQuery { session: Some("abc"), transport: Transport::WebSocket, is_v3: true };
+        assert_eq!(EngineQuery::of(&upgrade, "/socket.io"), Some(query));
+    }
+
+    #[test]
+    fn takes_the_first_of_each_key() {
+        for (uri, session) in [
+            ("/socket.io/?sid=a&sid=b&transport=polling&transport=websocket", Some("a")),
+            ("/socket.io/?&&t=sid=x&transport=polling&sid=", Some("")),
+            ("/socket.io/?transport=polling&xsid=a&sid&", None),
+        ] {
+            let query = EngineQuery { session, transport: Transport::Polling, is_v3: false };
+            assert_eq!(EngineQuery::of(&request(uri), "/socket.io"), Some(query), "{uri}");
+        }
     }
 
     #[test]
@@ -143,7 +186,7 @@ mod tests {
             "/socket.io/",
             "/socket.io/?transport=x",
         ] {
-            assert_eq!(query(uri), None, "{uri}");
+            assert_eq!(EngineQuery::of(&request(uri), "/socket.io"), None, "{uri}");
         }
     }
 }
