@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
@@ -11,7 +12,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use watertight::{CloseMode, Connection, Notice, Registry, Seal, ServerId, Transport, TransportTasks};
+use watertight::{
+    CloseMode, Connection, Lagging, Notice, Registry, Seal, ServerId, Transport, TransportTasks, Unread,
+};
 
 use crate::watch::Watch;
 
@@ -39,16 +42,16 @@ struct State<IO> {
     /// Reads answer "end of file" from now on, so that the transport's own code ends the connection.
     ended: bool,
     /// What was read to see whether somebody else reads.
-    unread: Option<Unread>,
+    unread: Option<ReadAhead>,
     reader: Option<Waker>,
     writer: Option<Waker>,
     /// Since when the client has taken nothing of what is written.
-    not_taken: Option<Instant>,
+    not_taken: Option<(Instant, Lagging)>,
     watch: Option<Watch>,
 }
 
 /// Bytes that came while nobody read: the next read gets them.
-struct Unread {
+struct ReadAhead {
     bytes: Vec<u8>,
     /// Up to here they have been read.
     read: usize,
@@ -56,7 +59,7 @@ struct Unread {
     then: Option<io::Result<()>>,
 }
 
-impl Unread {
+impl ReadAhead {
     /// `None` when nothing is left.
     fn take(&mut self, buf: &mut ReadBuf<'_>) -> Option<io::Result<()>> {
         let left = &self.bytes[self.read..];
@@ -191,7 +194,7 @@ impl<IO: Io> Seal for Shared<IO> {
     fn not_taken(&self) -> Option<Duration> {
         let state = self.state.lock();
         state.open.as_ref()?;
-        state.not_taken.map(|since| since.elapsed())
+        state.not_taken.as_ref().map(|(since, _)| since.elapsed())
     }
 
     fn delivered(&self, _notice: &Notice, copies: usize) -> Option<bool> {
@@ -200,27 +203,28 @@ impl<IO: Io> Seal for Shared<IO> {
         Some(state.open.is_none() || state.watch.as_ref().is_some_and(|watch| watch.flushed() >= copies))
     }
 
-    fn unread(&self) -> bool {
+    fn unread(&self) -> Unread {
         let mut state = self.state.lock();
         let State { open, ended, unread, reader, .. } = &mut *state;
-        let (Some(Open { io, .. }), false) = (open, *ended) else { return false };
+        let (Some(Open { io, .. }), false) = (open, *ended) else { return Unread::Nothing };
         if unread.is_some() {
-            return true;
+            return Unread::Waits;
         }
         // Nobody waits for bytes: whoever reads is at work, or has not begun.
-        let Some(waker) = reader.clone() else { return false };
-        let mut bytes = [0; 1024];
-        let mut buf = ReadBuf::new(&mut bytes);
+        let Some(waker) = reader else { return Unread::Nothing };
+        let mut bytes = [MaybeUninit::uninit(); 1024];
+        let mut buf = ReadBuf::uninit(&mut bytes);
         // With the reader's own waker, so that it is woken when something comes, as before.
-        let read = Pin::new(io).poll_read(&mut Context::from_waker(&waker), &mut buf);
-        if let Poll::Ready(result) = read {
-            let bytes = buf.filled().to_vec();
-            let then = (result.is_err() || bytes.is_empty()).then_some(result);
-            *unread = Some(Unread { bytes, read: 0, then });
-            drop(state);
-            waker.wake();
-        }
-        false
+        let Poll::Ready(result) = Pin::new(io).poll_read(&mut Context::from_waker(waker), &mut buf) else {
+            return Unread::Nothing;
+        };
+        let waker = waker.clone();
+        let bytes = buf.filled().to_vec();
+        let then = (result.is_err() || bytes.is_empty()).then_some(result);
+        *unread = Some(ReadAhead { bytes, read: 0, then });
+        drop(state);
+        waker.wake();
+        Unread::Found
     }
 
     fn close(&self, mode: CloseMode) {
@@ -293,7 +297,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> GuardedIo<IO> {
         let polled = operate(Pin::new(io), cx);
         if polled.is_pending() {
             keep(writer, cx);
-            not_taken.get_or_insert_with(Instant::now);
+            not_taken.get_or_insert_with(|| (Instant::now(), Lagging::new()));
         } else {
             *not_taken = None;
         }

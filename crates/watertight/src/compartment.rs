@@ -383,11 +383,6 @@ impl Compartment {
         self.left() == 0
     }
 
-    /// Whether bytes of its client are waiting that nobody reads.
-    pub(crate) fn is_unread(&self) -> bool {
-        self.parts().iter().any(|part| quietly(|| part.is_transport() && part.unread()).unwrap_or(false))
-    }
-
     /// Waits for a lull of its server's runtime; `None` when there is none.
     pub(crate) fn lull(&self) -> Option<Lull> {
         self.runtime.as_ref().map(Lull::since_now)
@@ -398,9 +393,8 @@ impl Compartment {
         self.parts().iter().any(|part| quietly(|| part.serves()).unwrap_or(false))
     }
 
-    /// Who does not know it any more although its client is still in some namespace.
-    pub(crate) fn orphaned(&self) -> Option<Orphaned> {
-        let parts = self.parts();
+    /// Who does not know it any more although its client is still in some namespace. `parts` are its own.
+    pub(crate) fn orphaned(&self, parts: &[Arc<dyn Seal>]) -> Option<Orphaned> {
         if !parts.iter().any(|part| quietly(|| part.serves()).unwrap_or(false)) {
             return None;
         }

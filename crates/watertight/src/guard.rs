@@ -29,6 +29,13 @@ impl Caught {
     }
 }
 
+impl From<Box<dyn Any + Send>> for Caught {
+    /// For its drop, which outlives a payload whose destructor panics.
+    fn from(payload: Box<dyn Any + Send>) -> Self {
+        Self(payload)
+    }
+}
+
 impl Drop for Caught {
     fn drop(&mut self) {
         // A payload is the user's own type: its destructor may panic as well.

@@ -58,6 +58,7 @@ mod identity;
 mod incident;
 mod inner;
 mod install;
+mod lagging;
 mod lanes;
 mod ledger;
 mod mailbox;
@@ -94,6 +95,7 @@ pub use guard::{Caught, Guarded, NoResponder, quietly, run};
 pub use identity::{Identity, ParseNetworkError, TrustedProxies};
 pub use incident::{Incident, IncidentId, Offender, ParseIncidentIdError};
 pub use install::{Stats, Watertight, ensure_installed, installed, submit};
+pub use lagging::Lagging;
 pub use lanes::{Drain, LaneSettings, LaneTask, Lanes, lanes};
 pub use moment::Moment;
 pub use policy::{Case, Policy, StandardPolicy, Verdict};
@@ -101,7 +103,7 @@ pub use quarantine::{AllowEntry, Entry, Held, Quarantine, QuarantineSettings, St
 pub use recorder::Recorder;
 pub use registry::{Lease, Registry};
 pub use scope::{Entered, Scope, ScopeExt, misbehaved, spawn};
-pub use seal::{CloseMode, Notice, Seal, SealMode, Told};
+pub use seal::{CloseMode, Notice, Seal, SealMode, Told, Unread};
 pub use settings::PreviousHook;
 #[cfg(feature = "test")]
 pub use sink::CaptureSink;

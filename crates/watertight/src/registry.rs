@@ -99,6 +99,13 @@ impl Registry {
         self.maps.read().by_key.values().cloned().collect()
     }
 
+    /// Up to `most` of those that `wanted` accepts, in no order. What it asks must not come back here: the registry is
+    /// locked meanwhile.
+    pub(crate) fn some(&self, most: usize, wanted: impl Fn(&Compartment) -> bool) -> Vec<Arc<Compartment>> {
+        let maps = self.maps.read();
+        maps.by_key.values().filter(|compartment| wanted(compartment)).take(most).cloned().collect()
+    }
+
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {

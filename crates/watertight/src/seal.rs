@@ -94,6 +94,18 @@ pub enum Told {
     Refused,
 }
 
+/// What waits at a transport to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Unread {
+    /// Nothing, or its reader is at work.
+    Nothing,
+    /// Something that has just been found; its reader has been told.
+    Found,
+    /// Something that its reader has been told of before.
+    Waits,
+}
+
 /// One part of a compartment that must be closed: a namespace's socket, a polling session, a TCP
 /// connection. All methods are called from the recovery thread, inside the context of the
 /// server's runtime; they must not block.
@@ -121,7 +133,9 @@ pub trait Seal: Any + Send + Sync {
     /// Tells the client that it is about to be closed if it goes on like this.
     fn warn(&self, _notice: &Notice) {}
 
-    /// For how long the client has not taken a single byte although some are waiting for it.
+    /// For how long the client has not taken a single byte although some are waiting for it. A part of which this may be
+    /// said, or that its client is [absent](Self::absent), holds a [`Lagging`](crate::Lagging) meanwhile: it may not be asked
+    /// else.
     fn not_taken(&self) -> Option<Duration> {
         None
     }
@@ -151,10 +165,10 @@ pub trait Seal: Any + Send + Sync {
         None
     }
 
-    /// Whether bytes are waiting here that nobody reads, although whoever should has been told of them at an earlier
-    /// call. Asked now and then of a part that [is a transport](Self::is_transport).
-    fn unread(&self) -> bool {
-        false
+    /// Whether bytes are waiting here that nobody reads. Asked now and then of a part that
+    /// [is a transport](Self::is_transport); a panic of this is one of the transport's own code.
+    fn unread(&self) -> Unread {
+        Unread::Nothing
     }
 
     /// Leaves every room and namespace. May be called again until [`is_gone`](Self::is_gone).

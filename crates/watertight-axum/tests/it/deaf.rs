@@ -172,6 +172,61 @@ async fn who_is_read_loses_nothing_by_being_looked_at() {
     }
 }
 
+/// A connection whose own code panics when it is read after its first bytes.
+struct Breaks {
+    has_read: bool,
+}
+
+impl AsyncRead for Breaks {
+    fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        assert!(!std::mem::replace(&mut self.has_read, true), "a broken transport");
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for Breaks {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Would reveal a panic of the transport that nobody is told of, because it came when the recovery looked and not when its
+/// reader read; and one that ends the look at all others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transport_that_panics_when_it_is_looked_at_is_sealed_for_it() {
+    let turn = turn().await;
+    let broken: Vec<_> = (0..3).map(|_| guarded(Breaks { has_read: false }, None)).collect();
+    let (readers, leases): (Vec<_>, Vec<_>) = broken
+        .into_iter()
+        .map(|(mut io, lease)| (tokio::spawn(async move { io.read(&mut [0; 8]).await.is_ok() }), lease))
+        .unzip();
+    enter_recovery_mode(&turn);
+    for lease in &leases {
+        let incident = turn.incident(|incident| {
+            incident.offender.as_ref().is_some_and(|offender| offender.id == lease.id())
+        });
+        assert_eq!((incident.fault, incident.attribution), (Fault::Panic, Attribution::Transport));
+        assert_eq!((incident.verdict, &*incident.message), (Verdict::Disconnect, "a broken transport"));
+        within(DEADLINE, "nothing left", async {
+            while !lease.is_empty() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await;
+    }
+    for reader in readers {
+        assert!(!within(DEADLINE, "the end", reader).await.expect("its reader does not panic"));
+    }
+}
+
 /// Would reveal a false alarm about one that reads seldom, or whose client says nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_reads_slowly_or_is_idle_is_not_deaf() {

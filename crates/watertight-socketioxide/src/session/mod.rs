@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use socketioxide::adapter::Adapter;
 use socketioxide::socket::Socket;
-use watertight::{Activity, CloseMode, Compartment, Lease, Notice, Registry, Scope, Seal};
+use watertight::{Activity, CloseMode, Compartment, Lagging, Lease, Notice, Registry, Scope, Seal};
 
 pub(crate) use self::polls::Look;
 use self::polls::{Parked, Polls};
@@ -60,6 +60,8 @@ pub(crate) struct PollingSession {
     /// Engine.IO 3 frames its packets differently.
     is_v3: bool,
     polls: Polls,
+    /// Its client may be behind whenever it does not poll.
+    _lagging: Lagging,
     /// Present until the session is closed or upgraded.
     engine: Mutex<Option<Box<dyn Engine>>>,
 }
@@ -73,6 +75,7 @@ impl PollingSession {
             scope,
             is_v3,
             polls: Polls::new(Instant::now()),
+            _lagging: Lagging::new(),
             engine: Mutex::new(Some(engine)),
         });
         session.lease.attach(&session);
@@ -166,6 +169,10 @@ impl Seal for PollingSession {
     }
 
     fn is_lost(&self) -> bool {
+        // To ask the engine takes a request; most clients poll at all times.
+        if self.polls.is_served(Instant::now()) {
+            return false;
+        }
         let engine = self.engine.lock();
         let asked = engine.as_ref().zip(self.lease.session());
         asked.is_some_and(|(engine, session)| engine.knows(session) == Some(false))

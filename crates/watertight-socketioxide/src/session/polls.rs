@@ -6,6 +6,10 @@ use std::time::{Duration, Instant};
 
 use crate::sync::Mutex;
 
+/// The engine answers a poll request at the next heartbeat at the latest, 25 s by default. After this it is asked whether it
+/// still knows the session.
+const LONGEST: Duration = Duration::from_secs(60);
+
 pub(super) struct Polls {
     state: Mutex<State>,
 }
@@ -95,6 +99,13 @@ impl Polls {
         let state = self.state.lock();
         let absent = state.under_way == 0 && state.end == End::Open;
         absent.then(|| now.saturating_duration_since(state.ended))
+    }
+
+    /// Whether the engine is sure to know the session: it has a poll request of it that began a short while ago, and answers
+    /// those of a session that it drops.
+    pub(super) fn is_served(&self, now: Instant) -> bool {
+        let state = self.state.lock();
+        state.under_way > 0 && now.saturating_duration_since(state.ended) < LONGEST
     }
 
     /// A poll request is about to look for something to be sent.

@@ -1,27 +1,25 @@
 //! The search for deaf connections: bytes are waiting, and whoever should read them does not.
 
 use std::collections::HashMap;
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::rounds::PATIENCE;
+use crate::activity::Activity;
 use crate::board::Board;
 use crate::compartment::Compartment;
 use crate::fault::{Attribution, Fault, Report};
-use crate::registry::Registry;
+use crate::guard::{Caught, text_of};
 use crate::runtimes::Lull;
-
-/// Time between two looks in recovery mode, and how long bytes have to wait: together they bound the time until a deaf
-/// connection is found to one and a half seconds.
-pub(super) const LOOK: Duration = Duration::from_millis(500);
-const PATIENCE: Duration = Duration::from_millis(900);
-/// Every how many looks there is one without recovery mode.
-pub(super) const SELDOM: u32 = 10;
+use crate::seal::{Seal, Unread};
 
 /// Connections whose bytes were waiting at the last look.
 #[derive(Default)]
-pub(super) struct Listening {
+pub(super) struct Deaf {
     suspects: HashMap<u64, Suspect>,
-    looks: u32,
+    before: HashMap<u64, Suspect>,
 }
 
 struct Suspect {
@@ -31,33 +29,46 @@ struct Suspect {
     lull: Option<Lull>,
 }
 
-impl Listening {
-    /// Looks at every connection when it is time to. Answers the faults of those that are deaf.
-    pub(super) fn look(&mut self, now: Instant, recovering: bool) -> Vec<Report> {
-        self.looks = self.looks.wrapping_add(1);
-        // Once there is a suspect, the others looks follow closely.
-        if !recovering && self.suspects.is_empty() && !self.looks.is_multiple_of(SELDOM) {
-            return Vec::new();
-        }
-        let mut suspects = HashMap::new();
-        let mut deaf = Vec::new();
-        for compartment in Registry::global().all() {
-            // The engine reads at all times. What a plain WebSocket's handler reads, and when, is its own affair; and who
-            // is being worked for is read when that is done, or is a stall.
-            let must_read = compartment.is_live() && compartment.session().is_some();
-            if !must_read || !compartment.is_unread() || Board::global().works_for(compartment.key()) {
-                continue;
+impl Deaf {
+    /// Those who are looked at next. Who is not is none of them any more.
+    pub(super) fn begin(&mut self) {
+        self.before = mem::take(&mut self.suspects);
+    }
+
+    pub(super) fn suspects(&self) -> impl Iterator<Item = u64> {
+        self.suspects.keys().copied()
+    }
+
+    /// Answers the fault of a connection that is deaf, or whose own code panics when it is read.
+    pub(super) fn look(
+        &mut self,
+        compartment: &Arc<Compartment>,
+        parts: &[Arc<dyn Seal>],
+        now: Instant,
+    ) -> Option<Report> {
+        // The engine reads at all times. What a plain WebSocket's handler reads, and when, is its own affair.
+        compartment.session()?;
+        let asked = || parts.iter().find(|part| part.is_transport()).map(|part| part.unread());
+        let unread = match catch_unwind(AssertUnwindSafe(asked)) {
+            Ok(unread) => unread?,
+            Err(payload) => {
+                let text = text_of(&*payload).to_owned();
+                drop(Caught::from(payload));
+                return Some(report(compartment, Fault::Panic, text));
             }
-            let key = compartment.key();
-            let suspect = self.suspects.remove(&key).unwrap_or_else(|| Suspect::new(&compartment, now));
-            if suspect.is_deaf(now) {
-                deaf.push(report(compartment, now - suspect.since));
-            } else {
-                suspects.insert(key, suspect);
-            }
+        };
+        // Who is being worked for is read when that is done, or is a stall.
+        if unread == Unread::Nothing || Board::global().works_for(compartment.key()) {
+            return None;
         }
-        self.suspects = suspects;
-        deaf
+        let key = compartment.key();
+        let suspect = self.before.remove(&key).unwrap_or_else(|| Suspect::new(compartment, now));
+        let waited = now - suspect.since;
+        if waited >= PATIENCE && suspect.lull.as_ref().is_some_and(Lull::has_been) {
+            return Some(report(compartment, Fault::Deaf, not_read_for(waited)));
+        }
+        self.suspects.insert(key, suspect);
+        None
     }
 }
 
@@ -65,14 +76,13 @@ impl Suspect {
     fn new(compartment: &Compartment, now: Instant) -> Self {
         Self { since: now, lull: compartment.lull() }
     }
-
-    fn is_deaf(&self, now: Instant) -> bool {
-        now - self.since >= PATIENCE && self.lull.as_ref().is_some_and(Lull::has_been)
-    }
 }
 
-fn report(compartment: Arc<Compartment>, waited: Duration) -> Report {
-    let message = format!("nobody has read what its client sent for {} ms", waited.as_millis());
-    let activity = crate::activity::Activity::transport();
-    Report::new(Fault::Deaf, Attribution::Transport, Some(compartment), Some(activity), message)
+fn not_read_for(time: Duration) -> String {
+    format!("nobody has read what its client sent for {} ms", time.as_millis())
+}
+
+fn report(compartment: &Arc<Compartment>, fault: Fault, message: String) -> Report {
+    let compartment = Some(Arc::clone(compartment));
+    Report::new(fault, Attribution::Transport, compartment, Some(Activity::transport()), message)
 }

@@ -4,6 +4,7 @@ mod deaf;
 mod death;
 mod discipline;
 mod orphans;
+mod rounds;
 mod seal;
 mod slow;
 mod storm;
@@ -16,8 +17,7 @@ use tokio::runtime::{EnterGuard, Handle};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
-use self::deaf::Listening;
-use self::orphans::Orphans;
+use self::rounds::Rounds;
 use self::seal::{Sealing, Telling};
 use self::storm::Storms;
 use crate::aftermath::Aftermath;
@@ -67,8 +67,7 @@ struct Recovery {
     storms: Storms,
     mode: Option<RecoveryMode>,
     lost_told: u64,
-    listening: Listening,
-    orphans: Orphans,
+    rounds: Rounds,
 }
 
 /// What a seal is told to the sinks as.
@@ -89,14 +88,7 @@ struct RecoveryMode {
 impl Recovery {
     fn new(inner: Arc<Inner>) -> Self {
         let storms = Storms::new(inner.settings.storm_limit);
-        Self {
-            inner,
-            storms,
-            mode: None,
-            lost_told: 0,
-            listening: Listening::default(),
-            orphans: Orphans::default(),
-        }
+        Self { inner, storms, mode: None, lost_told: 0, rounds: Rounds::default() }
     }
 
     async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
@@ -105,7 +97,7 @@ impl Recovery {
         tokio::spawn(tell_stalls(Arc::clone(&inner), told));
         let mut sweep = tokio::time::interval(inner.settings.sweep_interval);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut listen = tokio::time::interval(deaf::LOOK);
+        let mut listen = tokio::time::interval(rounds::LOOK);
         listen.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut probe, mut probes) = (tokio::time::interval(PROBE), Probes::default());
         probe.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -378,9 +370,7 @@ impl Recovery {
 
     /// Finds connections that nobody reads, and clients whose connection nobody has.
     fn listen(&mut self) {
-        let (now, recovering) = (Instant::now(), self.mode.is_some());
-        let mut found = self.listening.look(now, recovering);
-        found.extend(self.orphans.look(now, recovering));
+        let found = self.rounds.look(Instant::now(), self.mode.is_some());
         for report in found {
             self.handle(report);
         }

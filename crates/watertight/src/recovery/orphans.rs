@@ -5,23 +5,20 @@
 //! namespace, its client would be sent to for ever.
 
 use std::collections::HashMap;
+use std::mem;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::deaf::SELDOM;
+use super::rounds::PATIENCE;
 use crate::activity::Activity;
 use crate::compartment::{Compartment, Orphaned};
 use crate::fault::{Attribution, Fault, Report};
-use crate::registry::Registry;
-
-/// How long an orphan may be one: whoever is to end it may be about to. With the time between two looks that bounds the
-/// time until it is found to one and a half seconds.
-const PATIENCE: Duration = Duration::from_millis(900);
+use crate::seal::Seal;
 
 #[derive(Default)]
 pub(super) struct Orphans {
     suspects: HashMap<u64, Suspect>,
-    looks: u32,
+    before: HashMap<u64, Suspect>,
 }
 
 #[derive(Clone, Copy)]
@@ -32,26 +29,29 @@ struct Suspect {
 }
 
 impl Orphans {
-    /// Looks at every compartment when it is time to. Answers the faults of those that are orphans.
-    pub(super) fn look(&mut self, now: Instant, recovering: bool) -> Vec<Report> {
-        self.looks = self.looks.wrapping_add(1);
-        let is_pending = self.suspects.values().any(|suspect| !suspect.told);
-        if !recovering && !is_pending && !self.looks.is_multiple_of(SELDOM) {
-            return Vec::new();
-        }
-        let before = std::mem::take(&mut self.suspects);
-        let mut found = Vec::new();
-        for compartment in Registry::global().all().into_iter().filter(|one| one.is_live()) {
-            let Some(orphaned) = compartment.orphaned() else { continue };
-            let key = compartment.key();
-            let mut suspect = before.get(&key).copied().unwrap_or(Suspect { since: now, told: false });
-            if !suspect.told && now - suspect.since >= PATIENCE {
-                suspect.told = true;
-                found.push(report(compartment, orphaned));
-            }
-            self.suspects.insert(key, suspect);
-        }
-        found
+    /// Those who are looked at next. Who is not is none of them any more.
+    pub(super) fn begin(&mut self) {
+        self.before = mem::take(&mut self.suspects);
+    }
+
+    pub(super) fn suspects(&self) -> impl Iterator<Item = u64> {
+        self.suspects.keys().copied()
+    }
+
+    /// Answers the fault of one that is an orphan.
+    pub(super) fn look(
+        &mut self,
+        compartment: &Arc<Compartment>,
+        parts: &[Arc<dyn Seal>],
+        now: Instant,
+    ) -> Option<Report> {
+        let orphaned = compartment.orphaned(parts)?;
+        let key = compartment.key();
+        let mut suspect = self.before.get(&key).copied().unwrap_or(Suspect { since: now, told: false });
+        let is_found = !suspect.told && now - suspect.since >= PATIENCE;
+        suspect.told |= is_found;
+        self.suspects.insert(key, suspect);
+        is_found.then(|| report(Arc::clone(compartment), orphaned))
     }
 }
 

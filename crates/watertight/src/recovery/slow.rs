@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::conduct::Misbehaviour;
 use crate::guard::quietly;
+use crate::lagging::Lagging;
 use crate::registry::Registry;
 use crate::seal::Seal;
 
@@ -17,6 +18,9 @@ const FULL: Duration = Duration::from_secs(2);
 
 /// Counts every client against itself that has taken nothing of what it is sent for a while.
 pub(super) fn note_slow_consumers() {
+    if !Lagging::any() {
+        return;
+    }
     for compartment in Registry::global().all() {
         if compartment.is_live() && is_slow(&compartment.parts()) {
             compartment.misbehaves(Misbehaviour::SlowConsumer);
