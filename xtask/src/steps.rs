@@ -49,7 +49,9 @@ impl Step {
                 cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
                 cargo(["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"]),
             ],
-            Self::Test => vec![cargo(["test", "--workspace", "--all-features", "--no-fail-fast"])],
+            Self::Test => {
+                vec![cargo(["test", "--workspace", "--all-features", "--no-fail-fast"]), on_lanes()]
+            }
             Self::Loom => vec![loom()],
             Self::Doc => {
                 let mut doc = cargo(["doc", "--workspace", "--all-features", "--no-deps"]);
@@ -173,12 +175,20 @@ fn chosen(only: &[Step]) -> Vec<Step> {
     steps
 }
 
+/// The tests of the drop-in once more, with the handlers on lanes: a setting of the whole process. They are compiled
+/// already, with the features that they have in the workspace.
+fn on_lanes() -> Command {
+    let mut command = cargo(["test", "--workspace", "--all-features", "--test", "socketio"]);
+    command.env("WATERTIGHT_TEST_LANES", "1");
+    command
+}
+
 /// Loom replaces atomics and locks at compile time, so it has a build folder of its own: in the shared one,
 /// its flag would rebuild everything each time.
 fn loom() -> Command {
     let flags = env::var("RUSTFLAGS").unwrap_or_default();
     let packages = ["--package", "watertight", "--package", "watertight-socketioxide"];
-    let mut command = cargo(["test", "--release", "--lib"]);
+    let mut command = cargo(["test", "--profile", "loom", "--lib"]);
     command.args(packages).arg("loom");
     command.env("RUSTFLAGS", format!("{flags} --cfg watertight_loom").trim());
     command.env("CARGO_TARGET_DIR", target_dir().join("loom"));

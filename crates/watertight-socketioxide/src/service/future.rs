@@ -105,10 +105,11 @@ where
                 _ => unknown_session(),
             }));
         };
-        let look = match this.task {
-            Task::Poll(poll) => Some(poll.session().look()),
-            _ => None,
+        let (look, waker) = match &*this.task {
+            Task::Poll(poll) => (Some(poll.session().look()), poll.ask(cx.waker())),
+            _ => (None, cx.waker()),
         };
+        let cx = &mut Context::from_waker(waker);
         let mut polled = Poll::Pending;
         match this.task.session() {
             None => polled = future.poll(cx),

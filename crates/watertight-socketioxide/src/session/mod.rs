@@ -1,5 +1,6 @@
 //! Engine.IO sessions: which compartment a session is, and how one that polls is closed.
 
+mod alarm;
 mod polls;
 
 use std::sync::{Arc, Weak};
@@ -11,6 +12,7 @@ use socketioxide::adapter::Adapter;
 use socketioxide::socket::Socket;
 use watertight::{Activity, CloseMode, Compartment, Lagging, Lease, Notice, Registry, Scope, Seal};
 
+use self::alarm::Alarm;
 pub(crate) use self::polls::Look;
 use self::polls::{Parked, Polls};
 
@@ -102,7 +104,9 @@ impl PollingSession {
 
     /// A poll request begins.
     pub(crate) fn begin_poll(self: &Arc<Self>) -> PollRequest {
-        PollRequest { session: Arc::clone(self), number: self.polls.begin() }
+        let alarm = Alarm::new();
+        let number = self.polls.begin(Arc::clone(&alarm));
+        PollRequest { session: Arc::clone(self), number, waker: Waker::from(Arc::clone(&alarm)), alarm }
     }
 
     /// A poll request is about to ask the engine for something to send.
@@ -135,9 +139,18 @@ impl PollingSession {
 pub(crate) struct PollRequest {
     session: Arc<PollingSession>,
     number: u32,
+    alarm: Arc<Alarm>,
+    /// Rings it.
+    waker: Waker,
 }
 
 impl PollRequest {
+    /// The engine is about to be asked by the task of `waker`; answers what it is to wake.
+    pub(crate) fn ask(&self, waker: &Waker) -> &Waker {
+        self.alarm.set(waker);
+        &self.waker
+    }
+
     pub(crate) fn session(&self) -> &Arc<PollingSession> {
         &self.session
     }
@@ -150,6 +163,7 @@ impl PollRequest {
 
 impl Drop for PollRequest {
     fn drop(&mut self) {
+        self.alarm.end();
         self.session.polls.end(Instant::now());
     }
 }
@@ -170,7 +184,7 @@ impl Seal for PollingSession {
 
     fn is_lost(&self) -> bool {
         // To ask the engine takes a request; most clients poll at all times.
-        if self.polls.is_served(Instant::now()) {
+        if self.polls.are_served() {
             return false;
         }
         let engine = self.engine.lock();

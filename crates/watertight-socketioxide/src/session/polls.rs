@@ -1,14 +1,12 @@
 //! The poll requests of one session: which one waits, and whether its client has read what it was told.
 
 use std::mem;
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use super::alarm::Alarm;
 use crate::sync::Mutex;
-
-/// The engine answers a poll request at the next heartbeat at the latest, 25 s by default. After this it is asked whether it
-/// still knows the session.
-const LONGEST: Duration = Duration::from_secs(60);
 
 pub(super) struct Polls {
     state: Mutex<State>,
@@ -23,6 +21,8 @@ struct State {
     ended: Instant,
     /// The one that waits for something to be sent.
     parked: Option<Waker>,
+    /// That of the last one that has begun.
+    alarm: Option<Arc<Alarm>>,
     reading: Reading,
     end: End,
 }
@@ -72,6 +72,7 @@ impl Polls {
             under_way: 0,
             ended: now,
             parked: None,
+            alarm: None,
             reading: Reading::Nothing,
             end: End::Open,
         };
@@ -79,8 +80,9 @@ impl Polls {
     }
 
     /// A poll request begins; answers its number.
-    pub(super) fn begin(&self) -> u32 {
+    pub(super) fn begin(&self, alarm: Arc<Alarm>) -> u32 {
         let mut state = self.state.lock();
+        state.alarm = Some(alarm);
         state.begun += 1;
         state.under_way += 1;
         state.begun
@@ -101,11 +103,9 @@ impl Polls {
         absent.then(|| now.saturating_duration_since(state.ended))
     }
 
-    /// Whether the engine is sure to know the session: it has a poll request of it that began a short while ago, and answers
-    /// those of a session that it drops.
-    pub(super) fn is_served(&self, now: Instant) -> bool {
-        let state = self.state.lock();
-        state.under_way > 0 && now.saturating_duration_since(state.ended) < LONGEST
+    /// Whether the engine is sure to know the session: it has a poll request of it, and no answer yet.
+    pub(super) fn are_served(&self) -> bool {
+        self.state.lock().alarm.as_ref().is_some_and(|alarm| alarm.is_quiet())
     }
 
     /// A poll request is about to look for something to be sent.
@@ -214,8 +214,8 @@ mod tests {
         let after = |millis| start + Duration::from_millis(millis);
         let polls = Polls::new(start);
         assert_eq!(polls.absent(after(5)), Some(Duration::from_millis(5)), "it has not polled yet");
-        polls.begin();
-        polls.begin();
+        polls.begin(Alarm::new());
+        polls.begin(Alarm::new());
         polls.end(after(10));
         assert_eq!(polls.absent(after(60_000)), None, "one is still waiting");
         polls.end(after(20));
@@ -229,13 +229,13 @@ mod tests {
     fn only_a_later_poll_says_that_all_is_read() {
         let polls = Polls::new(Instant::now());
         let park = |number| polls.park(number, polls.look(), Waker::noop());
-        let first = polls.begin();
+        let first = polls.begin(Alarm::new());
         assert_eq!(park(first), Parked::Waits);
         polls.telling();
         assert_eq!(polls.drained(), Some(false));
         assert_eq!(park(first), Parked::Waits);
         assert_eq!(polls.drained(), Some(false));
-        let second = polls.begin();
+        let second = polls.begin(Alarm::new());
         assert_eq!(park(second), Parked::Drained);
         assert_eq!(polls.drained(), Some(true));
     }
@@ -262,12 +262,12 @@ mod loom_tests {
                 let polls = Arc::clone(&polls);
                 thread::spawn(move || assert!(polls.close()))
             };
-            let first = polls.begin();
+            let first = polls.begin(Alarm::new());
             let answered = block_on(poll_fn(|cx| match polls.park(first, polls.look(), cx.waker()) {
                 Parked::Refused => Poll::Ready(false),
                 _ => Poll::Ready(true),
             }));
-            let second = polls.begin();
+            let second = polls.begin(Alarm::new());
             block_on(poll_fn(|cx| match polls.park(second, polls.look(), cx.waker()) {
                 Parked::Refused => Poll::Ready(()),
                 _ => Poll::Pending,
@@ -286,7 +286,7 @@ mod loom_tests {
     /// What a client does: polls until it is told that the session is closed. Counts in `read` what it was sent.
     fn client(polls: &Polls, engine: &Engine, progress: &AtomicWaker, read: &AtomicU8) {
         loop {
-            let number = polls.begin();
+            let number = polls.begin(Alarm::new());
             let found = block_on(poll_fn(|cx| {
                 let look = polls.look();
                 engine.waker.register_by_ref(cx.waker());

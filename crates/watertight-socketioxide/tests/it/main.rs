@@ -1,4 +1,6 @@
 //! Tests of the drop-in over real sockets. One process, one panic hook, one capturing sink.
+//!
+//! `WATERTIGHT_TEST_LANES=1` runs them with the handlers on lanes; `cargo xtask test` runs them both ways.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop here")]
 

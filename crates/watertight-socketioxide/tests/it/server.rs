@@ -28,8 +28,7 @@ pub(crate) fn sink() -> &'static CaptureSink {
         let here: AllowEntry = "127.0.0.1".parse().expect("an address");
         let quarantine = QuarantineSettings::new().allow(here).base(Duration::from_millis(300)).jitter(0.0);
         let mut builder = Watertight::builder();
-        // These tests are compiled twice: see `tests/lanes`.
-        if env!("CARGO_CRATE_NAME") == "lanes" {
+        if std::env::var_os("WATERTIGHT_TEST_LANES").is_some() {
             builder = builder.lanes(LaneSettings::new().threads(2));
         }
         builder
