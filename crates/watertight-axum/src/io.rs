@@ -55,6 +55,8 @@ struct ReadAhead {
     bytes: Vec<u8>,
     /// Up to here they have been read.
     read: usize,
+    /// What that was at the last look.
+    read_before: usize,
     /// What the read after them answers.
     then: Option<io::Result<()>>,
 }
@@ -158,6 +160,7 @@ impl<IO: Io> Shared<IO> {
         let (open, ended, reader, writer) = {
             let mut state = self.state.lock();
             let ended = std::mem::replace(&mut state.ended, true);
+            state.not_taken = None;
             (state.open.take(), ended, state.reader.take(), state.writer.take())
         };
         let was_open = open.is_some();
@@ -207,8 +210,10 @@ impl<IO: Io> Seal for Shared<IO> {
         let mut state = self.state.lock();
         let State { open, ended, unread, reader, .. } = &mut *state;
         let (Some(Open { io, .. }), false) = (open, *ended) else { return Unread::Nothing };
-        if unread.is_some() {
-            return Unread::Waits;
+        if let Some(ahead) = unread {
+            let moves = ahead.read > ahead.read_before;
+            ahead.read_before = ahead.read;
+            return if moves { Unread::Found } else { Unread::Waits };
         }
         // Nobody waits for bytes: whoever reads is at work, or has not begun.
         let Some(waker) = reader else { return Unread::Nothing };
@@ -221,7 +226,7 @@ impl<IO: Io> Seal for Shared<IO> {
         let waker = waker.clone();
         let bytes = buf.filled().to_vec();
         let then = (result.is_err() || bytes.is_empty()).then_some(result);
-        *unread = Some(ReadAhead { bytes, read: 0, then });
+        *unread = Some(ReadAhead { bytes, read: 0, read_before: 0, then });
         drop(state);
         waker.wake();
         Unread::Found

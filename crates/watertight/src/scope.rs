@@ -153,8 +153,12 @@ impl Scope {
     /// A scope for a handler: with the deadline that the installed policy gives `activity`.
     #[must_use]
     pub fn for_handler(compartment: Arc<Compartment>, activity: Activity) -> Self {
-        let deadline = crate::installed().and_then(|watertight| watertight.deadline(&activity));
         let entry = Entry { compartment: compartment.key(), activity: activity.number() };
+        let deadline = crate::installed().and_then(|watertight| {
+            // The policy may be the application's own: what it does is done for this client.
+            let _entered = Self::new(Arc::clone(&compartment), activity.clone()).enter();
+            watertight.deadline(&activity)
+        });
         Self(Arc::new(Parts { compartment, activity, entry, deadline, tries: None }))
     }
 

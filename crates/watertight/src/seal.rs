@@ -94,15 +94,15 @@ pub enum Told {
     Refused,
 }
 
-/// What waits at a transport to be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What waits at a transport to be read: the worse the greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Unread {
     /// Nothing, or its reader is at work.
     Nothing,
-    /// Something that has just been found; its reader has been told.
+    /// Something that has just been found; its reader has been told. What was found before has been read.
     Found,
-    /// Something that its reader has been told of before.
+    /// Something that its reader has been told of before, and nothing of which has been read since the last look.
     Waits,
 }
 

@@ -24,6 +24,7 @@ pub(super) const TARGET: Target = Target {
         "&sid=",
         "transport=",
         "t=",
+        "=x",
         "%26",
         "%00",
         "#",

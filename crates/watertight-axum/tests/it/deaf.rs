@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -170,6 +170,39 @@ async fn who_is_read_loses_nothing_by_being_looked_at() {
         assert!(*read.lock() == sent, "it came in another order");
         assert!(!deaf(&turn, &lease));
     }
+}
+
+/// Would reveal that who reads all that comes is taken for deaf because there is something new at every look.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_reads_what_is_found_is_not_deaf_though_more_is_found_at_every_look() {
+    let turn = turn().await;
+    enter_recovery_mode(&turn);
+    let silent = Silent::default();
+    let (mut io, lease) = guarded(silent.clone(), None);
+    let read = Arc::new(Mutex::new(0));
+    let reading = Arc::clone(&read);
+    let reader = tokio::spawn(async move {
+        while io.read(&mut [0; 100]).await? > 0 {
+            *reading.lock() += 1;
+        }
+        io::Result::Ok(())
+    });
+    // Longer than it takes to be found deaf, by some looks.
+    let (begun, mut sent) = (Instant::now(), 0);
+    while begun.elapsed() < Duration::from_secs(3) {
+        silent.0.lock().bytes.push_back(0);
+        sent += 1;
+        within(DEADLINE, "it is read", async {
+            while *read.lock() < sent {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await;
+    }
+    assert!(sent >= 5, "looked at {sent} times only");
+    assert!(!reader.is_finished() && !deaf(&turn, &lease), "after {sent} pieces");
+    silent.0.lock().end = Some(Ok(()));
+    within(DEADLINE, "the end", reader).await.expect("no panic").expect("no error");
 }
 
 /// A connection whose own code panics when it is read after its first bytes.

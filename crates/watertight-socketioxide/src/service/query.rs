@@ -50,6 +50,11 @@ struct Values<'a> {
     version: Option<&'a str>,
 }
 
+/// What the engine reads of a value: up to the next `=`.
+fn up_to_equals(value: &str) -> &str {
+    value.split('=').next().unwrap_or_default()
+}
+
 impl<'a> Values<'a> {
     /// Every request of a client that polls comes by here: once through the query, for all of them.
     fn of(query: &'a str) -> Self {
@@ -68,9 +73,9 @@ impl<'a> Values<'a> {
 
     fn take(&mut self, pair: &'a str) {
         let (slot, value) = if let Some(value) = pair.strip_prefix("EIO=") {
-            (&mut self.version, value)
+            (&mut self.version, up_to_equals(value))
         } else if let Some(value) = pair.strip_prefix("transport=") {
-            (&mut self.transport, value)
+            (&mut self.transport, up_to_equals(value))
         } else if let Some(value) = pair.strip_prefix("sid=") {
             (&mut self.session, value)
         } else {
@@ -172,6 +177,7 @@ mod tests {
             ("/socket.io/?sid=a&sid=b&transport=polling&transport=websocket", Some("a")),
             ("/socket.io/?&&t=sid=x&transport=polling&sid=", Some("")),
             ("/socket.io/?transport=polling&xsid=a&sid&", None),
+            ("/socket.io/?EIO=4=3&transport=polling=websocket&sid=a=b", Some("a=b")),
         ] {
             let query = EngineQuery { session, transport: Transport::Polling, is_v3: false };
             assert_eq!(EngineQuery::of(&request(uri), "/socket.io"), Some(query), "{uri}");

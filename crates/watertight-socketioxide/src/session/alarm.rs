@@ -29,6 +29,7 @@ impl Alarm {
     /// The poll request waits no more.
     pub(super) fn end(&self) {
         self.rung.store(true, Ordering::Release);
+        self.task.take();
     }
 
     /// Whether the engine has a poll request that it has no answer for.

@@ -62,10 +62,8 @@ pub(crate) struct PollingSession {
     /// Engine.IO 3 frames its packets differently.
     is_v3: bool,
     polls: Polls,
-    /// Its client may be behind whenever it does not poll.
-    _lagging: Lagging,
-    /// Present until the session is closed or upgraded.
-    engine: Mutex<Option<Box<dyn Engine>>>,
+    /// Present until the session is closed or upgraded. Its client may be behind whenever it does not poll.
+    engine: Mutex<Option<(Box<dyn Engine>, Lagging)>>,
 }
 
 impl PollingSession {
@@ -77,8 +75,7 @@ impl PollingSession {
             scope,
             is_v3,
             polls: Polls::new(Instant::now()),
-            _lagging: Lagging::new(),
-            engine: Mutex::new(Some(engine)),
+            engine: Mutex::new(Some((engine, Lagging::new()))),
         });
         session.lease.attach(&session);
         session
@@ -189,7 +186,7 @@ impl Seal for PollingSession {
         }
         let engine = self.engine.lock();
         let asked = engine.as_ref().zip(self.lease.session());
-        asked.is_some_and(|(engine, session)| engine.knows(session) == Some(false))
+        asked.is_some_and(|((engine, _), session)| engine.knows(session) == Some(false))
     }
 
     fn close(&self, _mode: CloseMode) {
@@ -198,7 +195,7 @@ impl Seal for PollingSession {
         }
         let engine = self.engine.lock().take();
         match (engine, self.lease.session()) {
-            (Some(engine), Some(session)) => {
+            (Some((engine, _)), Some(session)) => {
                 let weak = Weak::clone(&self.this);
                 let done = Box::new(move || {
                     if let Some(session) = weak.upgrade() {

@@ -173,6 +173,9 @@ impl Polls {
         let open = state.end == End::Open;
         if open {
             state.end = End::Upgraded;
+            // Of requests that are over by now, or are answered by the engine.
+            state.parked = None;
+            state.alarm = None;
         }
         open
     }
@@ -195,7 +198,9 @@ impl Polls {
 
     /// The engine has closed the session.
     pub(super) fn closed(&self) {
-        self.state.lock().end = End::Closed;
+        let mut state = self.state.lock();
+        state.end = End::Closed;
+        state.alarm = None;
     }
 
     /// Whether it is closed, or does not poll any more.

@@ -29,13 +29,17 @@ struct Suspect {
 }
 
 impl Orphans {
-    /// Those who are looked at next. Who is not is none of them any more.
-    pub(super) fn begin(&mut self) {
+    /// Those who are looked at next, who may be `everybody`. Who is not is none of them any more.
+    pub(super) fn begin(&mut self, everybody: bool) {
         self.before = mem::take(&mut self.suspects);
+        if !everybody {
+            self.suspects.extend(self.before.extract_if(|_, suspect| suspect.told));
+        }
     }
 
+    /// Whom to look at soon. Nothing is to be said any more of those who were told.
     pub(super) fn suspects(&self) -> impl Iterator<Item = u64> {
-        self.suspects.keys().copied()
+        self.suspects.iter().filter(|(_, suspect)| !suspect.told).map(|(&key, _)| key)
     }
 
     /// Answers the fault of one that is an orphan.

@@ -16,11 +16,11 @@ use crate::registry::Registry;
 /// Time between two looks at suspects.
 pub(super) const LOOK: Duration = Duration::from_millis(200);
 /// Every how many looks there is one at all compartments, in recovery mode and without it. In recovery mode what is wrong is
-/// found at most 600 ms after it began, and is a fault when it has been so for [`PATIENCE`]: 1.4 seconds in all.
+/// found at most 600 ms after it began, and is a fault at the fourth look after that: 1.4 seconds in all.
 const OFTEN: u32 = 3;
 const SELDOM: u32 = 25;
-/// For how long something must be wrong: whoever is to mend it may be about to.
-pub(super) const PATIENCE: Duration = Duration::from_millis(800);
+/// For how long something must be wrong: whoever is to mend it may be about to. Four looks, which may come a little early.
+pub(super) const PATIENCE: Duration = Duration::from_millis(750);
 
 #[derive(Default)]
 pub(super) struct Rounds {
@@ -35,8 +35,8 @@ impl Rounds {
         self.looks = self.looks.wrapping_add(1);
         let everybody = self.looks.is_multiple_of(if recovering { OFTEN } else { SELDOM });
         let compartments = if everybody { Registry::global().all() } else { self.suspects() };
-        self.deaf.begin();
-        self.orphans.begin();
+        self.deaf.begin(everybody);
+        self.orphans.begin(everybody);
         let mut found = Vec::new();
         for compartment in compartments.into_iter().filter(|compartment| compartment.is_live()) {
             let parts = compartment.parts();
