@@ -21,6 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// What a server prints, with its address, once it listens.
 const READY: &str = "listening on http://";
 
+/// Variables of the environment that change what is measured, beside those of Watertight.
+const SETTINGS: [&str; 3] = ["RUST_BACKTRACE", "RUST_LIB_BACKTRACE", "TOKIO_WORKER_THREADS"];
+
 /// What the handlers of the bench's server run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -84,7 +87,10 @@ impl Server {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let file = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
         for (name, _) in env::vars_os() {
-            if name.to_string_lossy().starts_with("WATERTIGHT_") {
+            let is_setting = name.to_string_lossy().starts_with("WATERTIGHT_")
+                || SETTINGS.iter().any(|&known| name == known);
+            // What the scenario has set is what it measures.
+            if is_setting && !command.get_envs().any(|(set, _)| set == name) {
                 command.env_remove(name);
             }
         }

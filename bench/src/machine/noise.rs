@@ -1,15 +1,16 @@
 //! How noisy the machine was.
 
 use std::fmt;
-use std::fs;
 
 use serde::{Deserialize, Serialize};
 
-use super::load;
+use super::{Watch, load};
 
 /// What others had of the machine while something was measured. `None` where the operating system does not tell.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Noise {
+    /// What part of the processors was used by processes that neither measure nor are measured, 0 to 1.
+    others: Option<f64>,
     /// What part of the processors the host gave to other machines, 0 to 1.
     stolen: Option<f64>,
     /// How many tasks wanted to run in the minute before.
@@ -19,44 +20,36 @@ pub(crate) struct Noise {
 /// Listens from its start on.
 pub(crate) struct Listening {
     load: Option<f64>,
-    before: Option<[u64; 2]>,
+    watch: Watch,
 }
 
 impl Listening {
     pub(crate) fn start() -> Self {
-        Self { load: load(), before: ticks() }
+        Self { load: load(), watch: Watch::start(&[]) }
     }
 
     /// What there was to hear.
     pub(crate) fn end(&self) -> Noise {
-        let stolen = self.before.zip(ticks()).map(|([all, stolen], [all_now, stolen_now])| {
-            #[expect(clippy::cast_precision_loss, reason = "a percentage")]
-            let part = stolen_now.saturating_sub(stolen) as f64 / all_now.saturating_sub(all).max(1) as f64;
-            part
-        });
-        Noise { stolen, load_before: self.load }
+        let shares = self.watch.shares();
+        Noise {
+            others: shares.map(|shares| shares.others),
+            stolen: shares.map(|shares| shares.stolen),
+            load_before: self.load,
+        }
     }
-}
-
-fn ticks() -> Option<[u64; 2]> {
-    of_machine(&fs::read_to_string("/proc/stat").ok()?)
-}
-
-/// All ticks and the stolen ones of `cpu  user nice system idle iowait irq softirq steal guest guest_nice`.
-fn of_machine(stat: &str) -> Option<[u64; 2]> {
-    let numbers = stat.lines().next()?.strip_prefix("cpu ")?.split_whitespace().take(8);
-    let numbers: Vec<u64> = numbers.map_while(|number| number.parse().ok()).collect();
-    Some([numbers.iter().sum(), *numbers.get(7)?])
 }
 
 impl fmt::Display for Noise {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { stolen, load_before } = self;
-        match stolen {
-            Some(stolen) => {
-                write!(f, "with {:.1} % of the processors taken away by the host", stolen * 100.0)?
-            }
-            None => f.write_str("with nothing known of the host")?,
+        let Self { others, stolen, load_before } = self;
+        match (others, stolen) {
+            (Some(others), Some(stolen)) => write!(
+                f,
+                "with {:.1} % of the processors used by others, {:.1} % taken away by the host",
+                others * 100.0,
+                stolen * 100.0
+            )?,
+            _ => f.write_str("with nothing known of others on the machine")?,
         }
         match load_before {
             Some(load) => write!(f, " and a load of {load:.1} before"),
@@ -70,8 +63,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_was_stolen() {
-        assert_eq!(of_machine("cpu  1 2 3 40 5 6 7 8 9 10\ncpu0 1 1\n"), Some([72, 8]));
-        assert_eq!(of_machine("cpu  1 2 3"), None);
+    fn says_what_others_had() {
+        let noise = Noise { others: Some(0.031), stolen: Some(0.004), load_before: Some(1.25) };
+        let said = "with 3.1 % of the processors used by others, 0.4 % taken away by the host and a load of 1.2 before";
+        assert_eq!(noise.to_string(), said);
+        let nothing = Noise { others: None, stolen: None, load_before: None };
+        assert_eq!(nothing.to_string(), "with nothing known of others on the machine");
     }
 }

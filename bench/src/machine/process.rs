@@ -8,14 +8,36 @@ use anyhow::{Context as _, Result};
 
 /// The processes that a process has started and that run. `None` where the operating system does not tell.
 pub(crate) fn children(process: u32) -> Option<Vec<u32>> {
-    let mut children = Vec::new();
-    // Each thread has its own.
-    for task in fs::read_dir(format!("/proc/{process}/task")).ok()? {
-        let listed = fs::read_to_string(task.ok()?.path().join("children")).ok()?;
-        children.extend(listed.split_whitespace().filter_map(|child| child.parse::<u32>().ok()));
-    }
+    let mut children = offspring(process)?;
     children.retain(|&child| runs(child));
     Some(children)
+}
+
+/// The same with those that have ended and that nobody has waited for.
+pub(super) fn offspring(process: u32) -> Option<Vec<u32>> {
+    let mut children = Vec::new();
+    // Each thread has its own.
+    for task in fs::read_dir(format!("/proc/{process}/task")).ok()?.map_while(Result::ok) {
+        match fs::read_to_string(task.path().join("children")) {
+            Ok(listed) => {
+                children.extend(listed.split_whitespace().filter_map(|child| child.parse::<u32>().ok()))
+            }
+            // The thread has ended meanwhile, and others have its children.
+            Err(_) if !task.path().exists() => {}
+            Err(_) => return None,
+        }
+    }
+    Some(children)
+}
+
+/// Makes this process the parent of those that descend from it and lose theirs, so that what they used is still known: a
+/// worker outlives its killed parent. Nobody waits for them, so they stay listed until this process ends.
+pub(crate) fn adopt_orphans() {
+    #[cfg(target_os = "linux")]
+    {
+        // Without it their time counts as that of others.
+        _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+    }
 }
 
 /// Whether it is there and has not ended.

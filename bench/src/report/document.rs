@@ -6,7 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{Verdict, Written};
+use super::number::dashed;
+use super::{Verdict, Written, files};
 
 /// Above the first scenario.
 const HEAD: &str = "# Performance
@@ -16,18 +17,22 @@ What Watertight costs and how it behaves under faults, beside bare servers that 
 
 Every server and every load generator runs on the same machine, over loopback. Servers that are compared take turns in
 one run; ratios are medians over the turns, with the least and the greatest in brackets. A machine that others use as well
-adds to every time: what part of its processors others had is said with each scenario. *Met* and *missed* are the bars
-that the project has set itself.
+adds to every time: with each scenario stands what part of all processors was used by others, which are the processes that
+neither measure nor are measured, and what part the host took away; also the machine, the versions, and the commit, with
+a `+` when something was changed since. *Met* and *missed* are the bars that the project has set itself.
 ";
 
-/// Writes the document of `order`, which names scenarios by their file in `results`. What was not measured is left out;
-/// what was measured in short is not for a document.
+/// Writes the document of `order`, which names scenarios by their file in `results`, and says what was not measured. What
+/// was measured in short is not for a document.
 pub(crate) fn write(path: &Path, results: &Path, order: &[&str]) -> Result<()> {
     let mut text = HEAD.to_owned();
-    let mut scenarios = 0;
+    let mut missing = Vec::new();
     for scenario in order {
-        let file = results.join(scenario).with_extension("json");
-        let Ok(json) = fs::read_to_string(&file) else { continue };
+        let [file, chart] = files(results, scenario);
+        let Ok(json) = fs::read_to_string(&file) else {
+            missing.push(format!("`{scenario}`"));
+            continue;
+        };
         let written: Written = serde_json::from_str(&json)
             .with_context(|| format!("{} is of another version: measure again", file.display()))?;
         ensure!(
@@ -36,20 +41,22 @@ pub(crate) fn write(path: &Path, results: &Path, order: &[&str]) -> Result<()> {
             file.display()
         );
         text.push('\n');
-        text.push_str(&section(&written, results));
-        scenarios += 1;
+        text.push_str(&dashed(&section(&written, chart.is_file())));
     }
-    ensure!(scenarios > 0, "there are no results in {}", results.display());
+    ensure!(missing.len() < order.len(), "there are no results in {}", results.display());
+    if !missing.is_empty() {
+        _ = write!(text, "\n## Not measured\n\nThere is no result of {}.\n", missing.join(", "));
+    }
     fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn section(written: &Written, results: &Path) -> String {
+fn section(written: &Written, has_chart: bool) -> String {
     let Written { scenario, quick: _, machine, noise, report } = written;
     let mut text = format!("## {}\n\n{}\n", report.title, report.about.trim());
-    for table in &report.tables {
+    for table in report.tables.iter().filter(|table| !table.is_empty()) {
         _ = write!(text, "\n{}", table.markdown());
     }
-    if results.join(scenario).with_extension("svg").is_file() {
+    if has_chart {
         _ = write!(text, "\n![{}](../bench/results/{scenario}.svg)\n", report.title);
     }
     for note in &report.notes {
@@ -65,4 +72,30 @@ fn section(written: &Written, results: &Path) -> String {
     }
     _ = write!(text, "\n`cargo xtask bench --only {scenario}`, {noise}. {machine}.\n");
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::{Listening, Machine};
+    use crate::report::{Report, Table};
+
+    #[test]
+    fn shows_what_is_there_and_nothing_else() {
+        let mut report = Report::new("Told", "How soon.");
+        let mut table = Table::begin("Ratios", 1, &["site", "ratio"]);
+        table.row(vec!["sync".into(), format!("{:.1}", f64::NAN)]);
+        report.tables.extend([table, Table::begin("Empty", 1, &["site", "ratio"])]);
+        report.verdict.bar(false, format!("{} of the throughput", f64::INFINITY));
+        let folder = std::env::temp_dir().join(format!("watertight-document-{}", std::process::id()));
+        report.write(&folder, "tell", false, Listening::start().end()).unwrap();
+        let path = folder.join("performance.md");
+        write(&path, &folder, &["tell", "storm"]).unwrap();
+        let text = fs::read_to_string(path).unwrap();
+        fs::remove_dir_all(folder).unwrap();
+        assert!(text.contains("| sync | - |") && text.contains("*missed*: - of the throughput"), "{text}");
+        assert!(!text.contains("Empty") && !text.contains(".svg"), "{text}");
+        assert!(text.contains("There is no result of `storm`."), "{text}");
+        assert!(text.contains(&Machine::here([]).to_string()), "{text}");
+    }
 }

@@ -2,13 +2,15 @@
 
 mod chart;
 mod document;
+mod number;
 mod spread;
 mod table;
 mod times;
 mod verdict;
 
 use std::fs;
-use std::path::Path;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
@@ -16,12 +18,14 @@ use serde_json::Value;
 
 pub(crate) use chart::{Bars, Chart, Lines};
 pub(crate) use document::write as write_document;
+pub(crate) use number::decimal;
 pub(crate) use spread::Spread;
 pub(crate) use table::Table;
 pub(crate) use times::{Times, ms, or_dash};
 pub(crate) use verdict::Verdict;
 
 use crate::machine::{Machine, Noise};
+use crate::peers;
 
 /// What came of one scenario.
 #[derive(Debug, Serialize, Deserialize)]
@@ -73,14 +77,57 @@ impl Report {
     /// Writes `SCENARIO.json`, and the chart as `SCENARIO.svg`.
     pub(crate) fn write(self, folder: &Path, scenario: &str, quick: bool, noise: Noise) -> Result<Verdict> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        if let Some(chart) = &self.chart {
-            chart.draw(&folder.join(scenario).with_extension("svg"))?;
-        }
-        let written =
-            Written { scenario: scenario.to_owned(), quick, machine: Machine::here(), noise, report: self };
-        let path = folder.join(scenario).with_extension("json");
+        let machine = Machine::here(peers::versions());
+        let written = Written { scenario: scenario.to_owned(), quick, machine, noise, report: self };
+        let [numbers, chart] = files(folder, scenario);
         let text = serde_json::to_string_pretty(&written).context("results are JSON")?;
-        fs::write(&path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
+        fs::write(&numbers, text + "\n").with_context(|| format!("cannot write {}", numbers.display()))?;
+        // The numbers are kept whatever comes of the chart.
+        if let Some(drawing) = &written.report.chart {
+            drawing.draw(&chart)?;
+        }
         Ok(written.report.verdict)
+    }
+}
+
+/// What is written of a scenario: its numbers and its chart.
+fn files(folder: &Path, scenario: &str) -> [PathBuf; 2] {
+    ["json", "svg"].map(|extension| folder.join(scenario).with_extension(extension))
+}
+
+/// Removes what an earlier measurement of the scenario has written.
+///
+/// # Errors
+///
+/// When it is there and stays.
+pub(crate) fn forget(folder: &Path, scenario: &str) -> Result<()> {
+    for file in files(folder, scenario) {
+        match fs::remove_file(&file) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("cannot remove {}", file.display()));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_measured_before_is_forgotten() {
+        let folder = std::env::temp_dir().join(format!("watertight-results-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let [numbers, chart] = files(&folder, "tell");
+        let other = folder.join("storm.json");
+        for file in [&numbers, &chart, &other] {
+            fs::write(file, "old").unwrap();
+        }
+        forget(&folder, "tell").unwrap();
+        assert_eq!([&numbers, &chart, &other].map(|file| file.exists()), [false, false, true]);
+        forget(&folder, "tell").unwrap();
+        fs::remove_dir_all(folder).unwrap();
     }
 }

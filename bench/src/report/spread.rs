@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::decimal;
+
 /// The middle one of them, and the least and the greatest.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct Spread {
@@ -24,12 +26,16 @@ impl Spread {
     }
 }
 
-/// `0.991 (0.962 to 1.013)`; the precision is that of the format, three digits by default.
+/// `0.991 (0.962 to 1.013)`; the precision is that of the format, three digits by default. A dash when there is no number.
 impl fmt::Display for Spread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { median, least, greatest } = self;
+        if ![median, least, greatest].into_iter().any(|number| number.is_finite()) {
+            return f.write_str("-");
+        }
         let digits = f.precision().unwrap_or(3);
-        write!(f, "{median:.digits$} ({least:.digits$} to {greatest:.digits$})")
+        let [median, least, greatest] = [median, least, greatest].map(|&number| decimal(number, digits));
+        write!(f, "{median} ({least} to {greatest})")
     }
 }
 
@@ -43,5 +49,7 @@ mod tests {
         assert_eq!(Spread::of([7.0]).to_string(), "7.000 (7.000 to 7.000)");
         assert_eq!(format!("{:.1}", Spread::of([1.0, 2.0, 4.0])), "2.0 (1.0 to 4.0)");
         assert!(Spread::of([]).median.is_nan());
+        assert_eq!(Spread::of([]).to_string(), "-");
+        assert_eq!(format!("{:.0}", Spread::of([1.0, 2.0, f64::INFINITY])), "2 (1 to -)");
     }
 }

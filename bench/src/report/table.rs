@@ -49,6 +49,10 @@ impl Table {
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
     /// As Markdown.
     pub(crate) fn markdown(&self) -> String {
         let Self { title, words, heads, rows } = self;

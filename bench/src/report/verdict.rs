@@ -1,4 +1,4 @@
-//! What a scenario found beside its numbers.
+//! Bars that were met and missed, and what went wrong.
 
 use std::fmt;
 

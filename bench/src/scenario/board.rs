@@ -17,7 +17,7 @@ use watertight::{Activity, ActivityKind, Guarded, Lease, NoResponder, Registry, 
 
 use crate::Run;
 use crate::machine::Watch;
-use crate::report::{Report, Table};
+use crate::report::{Bars, Chart, Report, Table, decimal};
 
 /// What the board may cost for each poll, in nanoseconds.
 const BAR: f64 = 10.0;
@@ -74,7 +74,7 @@ pub(crate) fn run(run: &Run) -> Result<Report> {
         let costs = measured(board, run.quick)?;
         let Costs { bare, again, another, ready } = costs;
         let mut row = vec![format!("{board:?}").to_lowercase()];
-        row.extend([bare, again, another, ready].map(|ns| format!("{ns:.2}")));
+        row.extend([bare, again, another, ready].map(|ns| decimal(ns, 2)));
         table.row(row);
         Ok::<_, anyhow::Error>(costs)
     };
@@ -89,8 +89,25 @@ pub(crate) fn run(run: &Run) -> Result<Report> {
         }
     }
     report.tables.push(table);
-    report.keep(&Results { own, shared, full, others_cpu: watch.others() })?;
+    let results = Results { own, shared, full, others_cpu: watch.others() };
+    report.chart = Some(chart(&results));
+    report.keep(&results)?;
     Ok(report)
+}
+
+fn chart(results: &Results) -> Chart {
+    let Results { own, shared, full, others_cpu: _ } = results;
+    let of = |Costs { bare, again, another, ready }: &Costs| vec![*bare, *again, *another, *ready];
+    let bars = Bars {
+        title: "One poll of a future that does nothing".to_owned(),
+        unit: "ns for each poll".to_owned(),
+        groups: ["no scope", "again", "another", "ready"].map(ToOwned::to_owned).into(),
+        kinds: [("full board", full), ("own memory", own), ("shared memory", shared)]
+            .map(|(board, costs)| (board.to_owned(), of(costs)))
+            .into(),
+        logarithmic: false,
+    };
+    Chart::Targets(bars, vec![f64::NAN, full.again + BAR, full.another + BAR, f64::NAN])
 }
 
 fn measured(board: Board, quick: bool) -> Result<Costs> {

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::Run;
 use crate::client::{Client, Packet, Transport};
 use crate::machine;
-use crate::report::{Report, Spread, Table};
+use crate::report::{Bars, Chart, Report, Spread, Table, or_dash};
 use crate::server::{Server, binary};
 
 /// Of the throughput on the server's own runtime, at least so much.
@@ -37,7 +37,7 @@ struct Case {
 #[derive(Clone, Copy, Serialize)]
 struct Pass {
     per_second: f64,
-    /// Of the server, in microseconds; 0 where the operating system does not tell.
+    /// Of the server, in microseconds; no number where the operating system does not tell.
     cpu_per_message: f64,
 }
 
@@ -86,9 +86,9 @@ pub(crate) fn run(run: &Run) -> Result<Report> {
             format!("{:.0}", of(0, |pass| pass.per_second)),
             format!("{:.0}", of(1, |pass| pass.per_second)),
             throughput.to_string(),
-            format!("{:.1}", of(0, |pass| pass.cpu_per_message)),
-            format!("{:.1}", of(1, |pass| pass.cpu_per_message)),
-            format!("{cpu:.3}"),
+            finite(of(0, |pass| pass.cpu_per_message), 1),
+            finite(of(1, |pass| pass.cpu_per_message), 1),
+            finite(cpu, 3),
         ]);
         if has_bar {
             let part = throughput.median;
@@ -100,13 +100,33 @@ pub(crate) fn run(run: &Run) -> Result<Report> {
         cases.push(Case { clients, window, rounds: passes, throughput, cpu });
     }
     report.tables.push(table);
+    report.chart = Some(chart(&cases));
     report.keep(&cases)?;
     Ok(report)
 }
 
+fn finite(number: f64, digits: usize) -> String {
+    or_dash(number.is_finite().then(|| format!("{number:.digits$}")))
+}
+
+fn chart(cases: &[Case]) -> Chart {
+    let of = |which: usize| {
+        let rates = |case: &Case| Spread::of(case.rounds.iter().map(|pass| pass[which].per_second)).median;
+        cases.iter().map(rates).collect()
+    };
+    Chart::Bars(Bars {
+        title: "Echoes with the handlers on lanes, and where the I/O is".to_owned(),
+        unit: "echoes a second".to_owned(),
+        groups: cases.iter().map(|case| format!("{} × {}", case.clients, case.window)).collect(),
+        kinds: vec![("shared".to_owned(), of(0)), ("lanes".to_owned(), of(1))],
+        logarithmic: false,
+    })
+}
+
 fn server(run: &Run, lanes: &str) -> Result<Server> {
     let mut command = Command::new(binary("WATERTIGHT_SERVER", "game-admin-backend")?);
-    command.args(["--lab", "--port", "0", "--lanes", lanes]);
+    // Without a parent: the CPU time is that of the process that serves.
+    command.args(["--no-supervise", "--lab", "--port", "0", "--lanes", lanes]);
     // What is measured here is what a flood is there.
     command.args(["--set", "detection.messages_per_second=0", "--set", "detection.bytes_per_second=0"]);
     Server::start(command, &run.results.join(format!("lanes-{lanes}.log")))
@@ -130,16 +150,13 @@ fn pass(server: &Server, clients: usize, window: usize, length: Duration) -> Res
             echoed += done.await??;
         }
         let took = begun.elapsed();
-        let cpu = match (before, machine::cpu_time(server.process())) {
-            (Some(before), Some(after)) => after - before,
-            _ => Duration::ZERO,
-        };
+        let cpu = before.zip(machine::cpu_time(server.process())).map(|(before, after)| after - before);
         ensure!(echoed > 0, "nothing was echoed");
         #[expect(clippy::cast_precision_loss, reason = "a rate")]
         let messages = echoed as f64;
         Ok(Pass {
             per_second: messages / took.as_secs_f64(),
-            cpu_per_message: cpu.as_secs_f64() * 1e6 / messages,
+            cpu_per_message: cpu.map_or(f64::NAN, |cpu| cpu.as_secs_f64() * 1e6 / messages),
         })
     })
 }

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::parts::{self, Parts};
 use crate::Run;
 use crate::client::{Client, Transport};
 use crate::report::{Report, Spread, Table, or_dash};
@@ -36,11 +37,15 @@ pub(super) struct Case {
     pub(super) ratio: Spread,
     /// What runs by the clock with one client there, in instructions a second, bare and guarded.
     by_the_clock: [f64; 2],
+    /// Of a message, of all rounds together, bare and guarded.
+    #[serde(skip)]
+    parts: [Parts; 2],
 }
 
 /// One run under valgrind.
 struct Counted {
     instructions: f64,
+    parts: Parts,
     /// From the first message to the end.
     lasted: f64,
 }
@@ -82,6 +87,10 @@ pub(super) fn measure(run: &Run, report: &mut Report) -> Result<Vec<Case>> {
         cases.push(case);
     }
     report.tables.push(table);
+    for case in &cases {
+        let title = format!("Where the instructions of an echo over {} are", case.transport);
+        report.tables.push(parts::table(title, &case.parts, rounds));
+    }
     Ok(cases)
 }
 
@@ -95,15 +104,16 @@ impl Case {
             }
         }
         let mut pairs = Vec::new();
+        let mut parts = <[Parts; 2]>::default();
         for _ in 0..rounds {
             let mut pair = [0.0; 2];
-            for ((each, rate), kind) in pair.iter_mut().zip(by_the_clock).zip(Kind::BOTH) {
-                *each = each_message(run, kind, transport, rate)?;
+            for (number, kind) in Kind::BOTH.into_iter().enumerate() {
+                pair[number] = each_message(run, kind, transport, by_the_clock[number], &mut parts[number])?;
             }
             pairs.push(pair);
         }
         let ratio = Spread::of(pairs.iter().map(|[bare, guarded]| guarded / bare));
-        Ok(Self { transport, rounds: pairs, ratio, by_the_clock })
+        Ok(Self { transport, rounds: pairs, ratio, by_the_clock, parts })
     }
 
     fn medians(&self) -> [f64; 2] {
@@ -122,20 +132,30 @@ fn each_second(run: &Run, kind: Kind, transport: Transport) -> Result<f64> {
 
 /// Instructions for one message: what a longer run has more than a shorter one, without what runs by the clock. It is
 /// much slower under valgrind than it is in truth, and so there is much more clock to a message.
-fn each_message(run: &Run, kind: Kind, transport: Transport, by_the_clock: f64) -> Result<f64> {
+fn each_message(
+    run: &Run,
+    kind: Kind,
+    transport: Transport,
+    by_the_clock: f64,
+    parts: &mut Parts,
+) -> Result<f64> {
     let messages = if run.quick { QUICK_MESSAGES } else { MESSAGES };
     let short = Counted::of(run, kind, transport, messages, Duration::ZERO)?;
     let long = Counted::of(run, kind, transport, 3 * messages, Duration::ZERO)?;
     let more = long.instructions - short.instructions - by_the_clock * (long.lasted - short.lasted);
-    Ok(more / f64::from(2 * messages))
+    let messages = f64::from(2 * messages);
+    parts.add(&long.parts, &short.parts, messages);
+    Ok(more / messages)
 }
 
 impl Counted {
     /// So many echoes one after another, or so much rest, with one client.
     fn of(run: &Run, kind: Kind, transport: Transport, messages: u32, rest: Duration) -> Result<Self> {
         let log = run.results.join(format!("cost-instructions-{}.valgrind.log", kind.name()));
+        let output = run.results.join(format!("cost-instructions-{}.cachegrind.log", kind.name()));
         let mut tool = Command::new("valgrind");
-        tool.args(["--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"]);
+        tool.args(["--tool=cachegrind", "--cache-sim=no"]);
+        tool.arg(format!("--cachegrind-out-file={}", output.display()));
         tool.arg(format!("--log-file={}", log.display()));
         let name = format!("cost-instructions-{}.server.log", kind.name());
         let server = Server::under(tool, kind, &["--threads", "1"], &run.results.join(name))?;
@@ -156,7 +176,9 @@ impl Counted {
         let text = fs::read_to_string(&log).with_context(|| format!("cannot read {}", log.display()))?;
         let instructions =
             sum(&text).with_context(|| format!("there is no sum of instructions in {}", log.display()))?;
-        Ok(Self { instructions, lasted: lasted.as_secs_f64() })
+        let parts = fs::read_to_string(&output);
+        let parts = parts.with_context(|| format!("cannot read {}", output.display()))?;
+        Ok(Self { instructions, parts: Parts::read(&parts), lasted: lasted.as_secs_f64() })
     }
 }
 

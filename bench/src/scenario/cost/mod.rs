@@ -3,6 +3,7 @@
 mod instructions;
 mod load;
 mod memory;
+mod parts;
 mod times;
 
 use anyhow::Result;
@@ -22,7 +23,10 @@ struct Details {
 pub(crate) fn run(run: &Run) -> Result<Report> {
     let mut report = Report::new("Cost of protection", ABOUT);
     let instructions = if instructions::can_be_counted() {
-        instructions::measure(run, &mut report)?
+        instructions::measure(run, &mut report).unwrap_or_else(|error| {
+            report.notes.push(format!("Instructions could not be counted: {error:#}."));
+            Vec::new()
+        })
     } else {
         report.notes.push(NOT_COUNTED.to_owned());
         Vec::new()

@@ -9,10 +9,12 @@ use super::load::{Side, Throughput};
 use crate::Run;
 use crate::client::Transport;
 use crate::machine::descriptors;
-use crate::report::{Report, Spread, Table, Times, ms, or_dash};
+use crate::report::{Report, Spread, Table, Times, Verdict, ms, or_dash};
 
 /// Of the bare server's round trips a second, at least so many.
 const BAR: f64 = 0.99;
+/// A server that is busy for so much of the time is what the number of round trips depends on.
+const BUSY: f64 = 0.95;
 const CLIENTS: [usize; 5] = [1, 10, 100, 1_000, 5_000];
 const QUICK_CLIENTS: [usize; 2] = [1, 50];
 /// Turns of both servers. Others on the machine spoil a turn, so there are many short ones.
@@ -25,9 +27,9 @@ const LATENCY_ROUNDS: usize = 5;
 const LATENCY_ROUND: Duration = Duration::from_secs(1);
 /// The part of the bare server's throughput that is asked for when latency is measured.
 const LOAD: f64 = 0.4;
-/// Descriptors that are not for connections of clients.
 /// More descriptors than any point of a measurement takes.
 const ENOUGH: u64 = 64 * 1024;
+/// Descriptors that are not for connections of clients.
 const SPARE: u64 = 200;
 
 /// So many clients over one transport.
@@ -56,11 +58,7 @@ pub(super) fn measure(run: &Run, report: &mut Report) -> Result<Vec<Case>> {
         for clients in sizes(run, transport) {
             let case = Case::measure(run, transport, clients, rounds)?;
             throughput.row(case.throughput_cells());
-            let line = format!(
-                "{clients} clients over {transport}: {:.3} of the bare server's round trips (≥ {BAR})",
-                case.ratio.median
-            );
-            report.verdict.bar(case.ratio.median >= BAR, line);
+            case.judge(&mut report.verdict);
             cases.push(case);
         }
     }
@@ -106,7 +104,9 @@ fn sizes(run: &Run, transport: Transport) -> Vec<usize> {
     };
     let most = descriptors(ENOUGH).map_or(u64::MAX, |limit| limit.saturating_sub(SPARE) / (2 * each));
     let most = usize::try_from(most).unwrap_or(usize::MAX);
-    wanted.iter().map(|&clients| clients.min(most)).collect()
+    let mut sizes: Vec<usize> = wanted.iter().map(|&clients| clients.min(most)).collect();
+    sizes.dedup();
+    sizes
 }
 
 impl Case {
@@ -140,6 +140,32 @@ impl Case {
             ratios.push(guarded / bare);
         }
         Ok(Self { transport, clients, throughput, ratio, rate, latency, p99_ratio: Spread::of(ratios) })
+    }
+
+    /// While the server waits for others, as for a single client that waits for it, the number of round trips says little
+    /// of what the server does. Then it is its CPU time that counts.
+    fn judge(&self, verdict: &mut Verdict) {
+        let Self { transport, clients, .. } = self;
+        let of_it = median(&self.throughput, 1, |pass| pass.busy);
+        let is_bound = of_it.is_none_or(|busy| busy >= BUSY);
+        let cpu = self.throughput.iter().map(|[bare, guarded]| Some(bare.cpu? / guarded.cpu?));
+        match cpu.collect::<Option<Vec<f64>>>() {
+            Some(cpu) if !is_bound => {
+                let part = Spread::of(cpu).median;
+                let line = format!(
+                    "{clients} clients over {transport}, the server waits at times: {part:.3} of the bare server's round \
+                     trips for each second of CPU time (≥ {BAR})"
+                );
+                verdict.bar(part >= BAR, line);
+            }
+            _ => {
+                let part = self.ratio.median;
+                let line = format!(
+                    "{clients} clients over {transport}: {part:.3} of the bare server's round trips (≥ {BAR})"
+                );
+                verdict.bar(part >= BAR, line);
+            }
+        }
     }
 
     /// Of one server: the median.

@@ -41,6 +41,14 @@ impl Mix {
         }
     }
 
+    /// How many connections so many clients hold: one that polls has a second for what it sends.
+    pub(super) fn connections(self, clients: usize) -> usize {
+        match self {
+            Self::WebSocket => clients,
+            Self::Polling | Self::Mixed => 2 * clients,
+        }
+    }
+
     fn of(self, number: usize) -> Transport {
         match self {
             Self::Mixed => Transport::ALL[number % Transport::ALL.len()],

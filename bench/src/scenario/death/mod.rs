@@ -50,16 +50,15 @@ accepts 2,000 a second for 10 s after a death, the first 1,000 at once. Every de
 #[derive(Serialize)]
 struct Case {
     setting: Setting,
-    rounds: Vec<Round>,
+    /// `None` for one that could not be measured.
+    rounds: Vec<Option<Round>>,
 }
 
 pub(crate) fn run(run: &Run) -> Result<Report> {
     let mut report = Report::new("Process death", ABOUT);
     let programs = programs(&mut report)?;
-    let cases = measure(run, &programs, &mut report)?;
-    if !run.quick {
-        report.tables.push(pace(&cases));
-    }
+    let cases = measure(run, &programs, &mut report);
+    report.tables.extend(pace(&cases));
     judge(&cases, &mut report);
     report.chart = Some(chart(&cases));
     report.keep(&cases)?;
@@ -124,7 +123,7 @@ const HEADS: [&str; 14] = [
 ];
 
 /// All deaths. Round by round, so that a busy minute of the machine spoils a round of each and not every round of one.
-fn measure(run: &Run, programs: &Programs, report: &mut Report) -> Result<Vec<Case>> {
+fn measure(run: &Run, programs: &Programs, report: &mut Report) -> Vec<Case> {
     let mut cases: Vec<Case> = settings(run.quick, programs.node.is_some())
         .into_iter()
         .map(|setting| Case { setting, rounds: Vec::new() })
@@ -135,41 +134,66 @@ fn measure(run: &Run, programs: &Programs, report: &mut Report) -> Result<Vec<Ca
     for (clients, rounds) in ROUNDS {
         let rounds = if run.quick { QUICK_ROUNDS } else { rounds };
         let cases = cases.iter_mut().filter(|case| case.setting.clients == clients);
-        let mut cases: Vec<&mut Case> = cases.collect();
-        if !cases.is_empty() && !has_room_for(clients) {
+        let (mut cases, left_out): (Vec<&mut Case>, Vec<_>) =
+            cases.partition(|case| has_room_for(case.setting));
+        for case in left_out {
             report.notes.push(format!(
-                "{clients} clients are left out: this process may not open so many connections (`ulimit -n`)."
+                "{} is left out: this process may not open so many connections (`ulimit -n`).",
+                case.setting
             ));
+        }
+        if cases.is_empty() {
             continue;
         }
-        for _ in 0..rounds {
+        for number in 1..=rounds {
             for case in &mut cases {
-                let round = round::run(case.setting, programs, &run.results)?;
-                let died = Case { setting: case.setting, rounds: vec![round] };
-                table.tell(&died.cells());
+                let setting = case.setting;
+                let round = match round::run(setting, programs, &run.results) {
+                    Ok(round) => Some(round),
+                    Err(error) => {
+                        let what = format!("{setting}: death {number} could not be measured: {error:#}");
+                        println!("{what}");
+                        // The others are there to be compared with.
+                        if setting.subject.is_ours() {
+                            report.verdict.faults.push(what);
+                        } else {
+                            report.notes.push(format!("{what}."));
+                        }
+                        None
+                    }
+                };
+                let died = Case { setting, rounds: vec![round] };
+                if died.deaths().next().is_some() {
+                    table.tell(&died.cells());
+                }
                 case.rounds.extend(died.rounds);
             }
         }
         println!();
-        for case in cases {
+        for case in cases.iter().filter(|case| case.deaths().next().is_some()) {
             table.row(case.cells());
         }
         println!();
     }
     report.tables.push(table);
-    cases.retain(|case| !case.rounds.is_empty());
-    Ok(cases)
+    cases.retain(|case| case.deaths().next().is_some());
+    cases
 }
 
 /// Whether we and the servers that we start may have as many connections; the more so when the system lets us.
-fn has_room_for(clients: usize) -> bool {
-    let wanted = clients as u64 + OTHER_DESCRIPTORS;
+fn has_room_for(setting: Setting) -> bool {
+    let wanted = setting.mix.connections(setting.clients) as u64 + OTHER_DESCRIPTORS;
     machine::descriptors(wanted).is_none_or(|most| most >= wanted)
 }
 
 impl Case {
+    /// Those that were measured.
+    fn deaths(&self) -> impl Iterator<Item = &Round> {
+        self.rounds.iter().flatten()
+    }
+
     fn spread(&self, what: impl Fn(&Round) -> Option<f64>) -> Spread {
-        Spread::of(self.rounds.iter().filter_map(what))
+        Spread::of(self.deaths().filter_map(what))
     }
 
     fn is(&self, subject: Subject, mix: Mix, clients: usize) -> bool {
@@ -183,7 +207,7 @@ impl Case {
             or_dash(spread.median.is_finite().then(|| format!("{:.digits$}", spread.median)))
         };
         let all = match self.missing() {
-            0 if self.rounds.len() == 1 => number(self.spread(|round| round.all.map(milliseconds)), 0),
+            0 if self.deaths().count() == 1 => number(self.spread(|round| round.all.map(milliseconds)), 0),
             0 => format!("{:.0}", self.spread(|round| round.all.map(milliseconds))),
             missing => format!("{missing} are not"),
         };
@@ -207,12 +231,12 @@ impl Case {
     }
 
     fn missing(&self) -> usize {
-        self.rounds.iter().map(|round| round.missing).sum()
+        self.deaths().map(|round| round.missing).sum()
     }
 }
 
-/// What the pace costs and saves.
-fn pace(cases: &[Case]) -> Table {
+/// What the pace costs and saves. `None` where nothing was measured without it.
+fn pace(cases: &[Case]) -> Option<Table> {
     let title =
         "What the pace of accepting costs and saves: paced through unpaced, medians of the rounds' ratios";
     let heads = [
@@ -223,7 +247,7 @@ fn pace(cases: &[Case]) -> Table {
         "early worst        ",
         "backlog            ",
     ];
-    let mut table = Table::begin(title, 0, &heads);
+    let mut rows = Vec::new();
     for paced in cases {
         let Setting { mix, clients, .. } = paced.setting;
         let Some(unpaced) = cases.iter().find(|case| case.is(Subject::Unpaced, mix, clients)) else {
@@ -234,10 +258,12 @@ fn pace(cases: &[Case]) -> Table {
         }
         let ratio = |what: fn(&Round) -> Option<f64>| {
             let pairs = paced.rounds.iter().zip(&unpaced.rounds);
-            let spread = Spread::of(pairs.filter_map(|(paced, unpaced)| Some(what(paced)? / what(unpaced)?)));
+            let ratios =
+                pairs.filter_map(|(paced, unpaced)| Some(what(paced.as_ref()?)? / what(unpaced.as_ref()?)?));
+            let spread = Spread::of(ratios);
             or_dash(spread.median.is_finite().then(|| format!("{spread:.2}")))
         };
-        table.row(vec![
+        rows.push(vec![
             clients.to_string(),
             mix.name().to_owned(),
             ratio(|round| round.all.map(milliseconds)),
@@ -246,14 +272,23 @@ fn pace(cases: &[Case]) -> Table {
             ratio(|round| round.backlog.map(precise)),
         ]);
     }
-    table
+    // A table is printed as soon as it is begun.
+    (!rows.is_empty()).then(|| {
+        let mut table = Table::begin(title, 0, &heads);
+        rows.into_iter().for_each(|row| table.row(row));
+        table
+    })
 }
 
 fn judge(cases: &[Case], report: &mut Report) {
     let verdict = &mut report.verdict;
     let ours = || cases.iter().filter(|case| case.setting.subject.is_ours());
-    let rounds = || ours().flat_map(|case| &case.rounds);
+    let rounds = || ours().flat_map(Case::deaths);
     let deaths = rounds().count();
+    if deaths == 0 {
+        verdict.faults.push("no death of Watertight's server was measured".to_owned());
+        return;
+    }
     let refused: u64 = rounds().map(|round| round.refused).sum();
     verdict.must(
         refused == 0,
@@ -265,13 +300,16 @@ fn judge(cases: &[Case], report: &mut Report) {
     verdict.must(lost == 0, format!("{lost} echoes of those who were back first were lost (0)"));
     for case in ours() {
         let Setting { mix, clients: FEW, death, .. } = case.setting else { continue };
-        let all = case.spread(|round| round.all.map(milliseconds)).median;
-        let line = format!(
-            "{FEW} clients over {} are back {all:.0} ms after {}, in the median (≤ {} ms)",
-            mix.name(),
-            death.name(),
-            ms(BAR)
-        );
+        let (mix, death, bar) = (mix.name(), death.name(), ms(BAR));
+        // Who is not back in time is back later than anybody.
+        let all = case.spread(|round| Some(round.all.map_or(f64::INFINITY, milliseconds))).median;
+        let line = if all.is_finite() {
+            format!("{FEW} clients over {mix} are back {all:.0} ms after {death}, in the median (≤ {bar} ms)")
+        } else {
+            format!(
+                "{FEW} clients over {mix} were not all back in time after {death}, in the median (≤ {bar} ms)"
+            )
+        };
         verdict.bar(all <= milliseconds(BAR), line);
     }
 }
@@ -281,7 +319,7 @@ fn chart(cases: &[Case]) -> Chart {
     let clients = cases.iter().map(|case| case.setting.clients).max().unwrap_or_default();
     let of_crowd = cases.iter().filter(|case| case.is(case.setting.subject, Mix::WebSocket, clients));
     let lines = of_crowd.filter_map(|case| {
-        let mut rounds: Vec<&Round> = case.rounds.iter().collect();
+        let mut rounds: Vec<&Round> = case.deaths().collect();
         rounds.sort_by_key(|round| round.all.unwrap_or(Duration::MAX));
         let median = rounds.get((rounds.len() - 1) / 2)?;
         Some((case.setting.subject.name().to_owned(), median.curve.clone()))

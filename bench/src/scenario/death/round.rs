@@ -1,5 +1,6 @@
 //! One death, and how everybody came back from it.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -44,6 +45,14 @@ pub(super) struct Setting {
     pub(super) mix: Mix,
     pub(super) clients: usize,
     pub(super) death: Death,
+}
+
+/// `200 clients of Watertight over polling, SIGKILL`.
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { subject, mix, clients, death } = self;
+        write!(f, "{clients} clients of {} over {}, {}", subject.name(), mix.name(), death.name())
+    }
 }
 
 /// What came of one death. All times are from the death on.

@@ -31,6 +31,8 @@ pub(super) struct Point {
     pub(super) clients: usize,
     /// Bytes for each client.
     pub(super) allocated: f64,
+    /// The same when each has exchanged messages.
+    pub(super) active: f64,
     pub(super) resident: Option<f64>,
     /// CPU time of the server for each client and second, in microseconds.
     pub(super) idle: Option<f64>,
@@ -55,6 +57,7 @@ impl Point {
         let full = Memory::of(&server, clients)?;
         let (idle, calm) = at_rest(&server, effort.calm);
         let echo = echoing(&server, &crowd, clients, effort.echoes)?;
+        let active = Memory::of(&server, clients)?;
         let (sealed, told) = offend(address, transport, effort.offenders)?;
         let (_, recovering) = at_rest(&server, effort.recovering);
         // Sealed clients are gone and all others are there.
@@ -66,6 +69,7 @@ impl Point {
             transport,
             clients,
             allocated: each(full.allocated.saturating_sub(empty.allocated)),
+            active: each(active.allocated.saturating_sub(empty.allocated)),
             resident: full.resident.zip(empty.resident).map(|(full, empty)| each(full.saturating_sub(empty))),
             idle: idle.map(|part| part * 1e6 / count(clients)),
             echo,

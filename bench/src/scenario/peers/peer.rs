@@ -47,7 +47,7 @@ impl Programs {
         let mut missing = Vec::new();
         let mut there = |found: peers::Found| found.map_err(|sentence| missing.push(sentence)).ok();
         let node = there(peers::node());
-        let erlang = there(peers::erlang(&results.join("erlang"))?);
+        let erlang = there(peers::erlang(&results.join("erlang")));
         Ok((Self { bare: peers::bare()?, node, erlang }, missing))
     }
 }

@@ -35,6 +35,39 @@ pub(super) struct Force {
     pub(super) per_second: u32,
 }
 
+/// When it is over.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Until {
+    /// After so long. Clients that fall behind do not wait until they have caught up.
+    After(Duration),
+    /// When each client has done it so often, however long that takes.
+    Acts(u32),
+}
+
+/// Says one client when it is to do it again.
+struct Pace {
+    every: Interval,
+    end: Option<Instant>,
+    left: u32,
+}
+
+impl Pace {
+    /// Waits until it is time; answers whether it goes on.
+    async fn goes_on(&mut self) -> bool {
+        let Self { every, end, left } = self;
+        let Some(fewer) = left.checked_sub(1) else { return false };
+        *left = fewer;
+        match *end {
+            // A turn after the end is not waited for.
+            Some(end) => timeout_at(end.into(), every.tick()).await.is_ok() && Instant::now() < end,
+            None => {
+                every.tick().await;
+                true
+            }
+        }
+    }
+}
+
 /// What they experienced.
 #[derive(Serialize)]
 pub(super) struct Damage {
@@ -65,9 +98,11 @@ impl Damage {
         acts / self.seconds
     }
 
-    fn add(&mut self, other: &Self) -> Result<()> {
-        let Self { acts, seconds: _, told, untold, failed, failure } = other;
+    /// Adds what others experienced, or the same at another time.
+    pub(super) fn add(&mut self, other: &Self) -> Result<()> {
+        let Self { acts, seconds, told, untold, failed, failure } = other;
         self.acts += acts;
+        self.seconds += seconds;
         self.told.merge(told)?;
         self.untold += untold;
         self.failed += failed;
@@ -81,33 +116,38 @@ impl Damage {
     }
 }
 
-/// Lets it storm for `length`. Clients that fall behind do not wait until they have caught up.
-pub(super) async fn storm(server: SocketAddr, act: Act, force: Force, length: Duration) -> Result<Damage> {
+/// Lets it storm.
+pub(super) async fn storm(server: SocketAddr, act: Act, force: Force, until: Until) -> Result<Damage> {
     let Force { clients, per_second } = force;
     let begun = Instant::now();
-    let end = begun + length;
+    let (end, left) = match until {
+        Until::After(length) => (Some(begun + length), u32::MAX),
+        Until::Acts(each) => (None, each),
+    };
     let every = Duration::from_secs(1) * clients / per_second;
     let storming = (0..clients).map(|number| {
         // One after another and not all at once.
-        let paced = interval_at((begun + every * number / clients).into(), every);
+        let every = interval_at((begun + every * number / clients).into(), every);
+        let pace = Pace { every, end, left };
         tokio::task::spawn(async move {
             match act {
-                Act::PanicAgain => stay(server, paced, end).await,
-                Act::PanicAndReconnect | Act::EchoAndReconnect => come_and_go(server, act, paced, end).await,
+                Act::PanicAgain => stay(server, pace).await,
+                Act::PanicAndReconnect | Act::EchoAndReconnect => come_and_go(server, act, pace).await,
             }
         })
     });
     let mut all = Damage::new()?;
     for done in storming.collect::<Vec<_>>() {
+        // Of one client no seconds are counted.
         all.add(&done.await??)?;
     }
     all.seconds = begun.elapsed().as_secs_f64();
     Ok(all)
 }
 
-async fn come_and_go(server: SocketAddr, act: Act, mut paced: Interval, end: Instant) -> Result<Damage> {
+async fn come_and_go(server: SocketAddr, act: Act, mut pace: Pace) -> Result<Damage> {
     let mut damage = Damage::new()?;
-    while paced.tick().await.into_std() < end && Instant::now() < end {
+    while pace.goes_on().await {
         let done = match act {
             Act::EchoAndReconnect => echo(server).await.map(|()| None),
             _ => sink(server, &mut damage.acts).await.map(Some),
@@ -151,11 +191,11 @@ async fn sink(server: SocketAddr, panics: &mut u64) -> Result<Option<Duration>> 
 }
 
 /// Stays connected and panics whenever it is time to.
-async fn stay(server: SocketAddr, mut paced: Interval, end: Instant) -> Result<Damage> {
+async fn stay(server: SocketAddr, mut pace: Pace) -> Result<Damage> {
     let mut damage = Damage::new()?;
     let mut client = Client::connect(server, Transport::WebSocket, "/").await?;
     client.settle(PATIENCE).await?;
-    while paced.tick().await.into_std() < end && Instant::now() < end {
+    while pace.goes_on().await {
         client.emit(FAULT, &json!({})).await?;
         damage.acts += 1;
         // Whatever came meanwhile is read without waiting, and pings are answered.

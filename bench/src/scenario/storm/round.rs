@@ -1,9 +1,6 @@
-//! One server: the quiet, as many reconnects without a panic where it matters, and the storm.
+//! One server: quiet and storm in turns, with as many reconnects without a panic after each storm where it matters.
 
 use std::fmt;
-use std::fs::File;
-use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -12,19 +9,20 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use super::crowd::{Crowd, Fate, Part};
-use super::offenders::{Act, Damage, Force, storm};
+use super::offenders::{Act, Damage, Force, Until, storm};
+use super::{cut, server};
 use crate::Run;
 use crate::client::StatsConnection;
 use crate::machine;
 use crate::report::{Spread, Times};
-use crate::server::{Kind, Server, binary, panics_in};
+use crate::server::{Kind, Server, panics_in};
 
-/// Each stretch is looked at in so many parts, which shows how steady it was.
-pub(super) const PARTS: usize = 3;
+/// How often quiet and storm take turns: a machine that is slower for a while is so for both.
+pub(super) const TURNS: usize = 3;
 /// How long the last offender's traces may take to be gone, and the last panic to be recorded.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// A log that says the same a hundred thousand times is cut after so much.
-const LOG: u64 = 64 * 1024;
+
+/// Of the time before everything, and of what each turn is made of.
 pub(super) struct Lengths {
     pub(super) warm_up: Duration,
     pub(super) quiet: Duration,
@@ -35,7 +33,7 @@ pub(super) struct Lengths {
 impl Lengths {
     pub(super) fn of(run: &Run) -> Self {
         let [warm_up, quiet, reconnects, storm] =
-            if run.quick { [200, 1_200, 900, 1_200] } else { [3_000, 30_000, 15_000, 30_000] }
+            if run.quick { [200, 400, 300, 400] } else { [3_000, 10_000, 5_000, 10_000] }
                 .map(Duration::from_millis);
         Self { warm_up, quiet, reconnects, storm }
     }
@@ -58,16 +56,16 @@ pub(super) struct Round {
     pub(super) sockets_left: u64,
     /// What part of one processor the server used, in the quiet and in the storm.
     pub(super) cpu: [Option<f64>; 2],
-    /// In bytes, before the storm, after the first of its parts, and when it was over.
+    /// In bytes, before the first storm, after it, and after the last one.
     pub(super) resident: [Option<u64>; 3],
 }
 
-/// What the bystanders felt of one stretch.
+/// What the bystanders felt of all stretches of one kind.
 #[derive(Serialize)]
 pub(super) struct Felt {
     pub(super) all: Times,
-    /// The 99th percentile of each part.
-    p99: Vec<Duration>,
+    /// The 99th percentile of each. `None` of one in which nobody echoed.
+    p99: Vec<Option<Duration>>,
 }
 
 /// What the guarded server's judge says of the panics.
@@ -91,35 +89,44 @@ impl Round {
     ) -> Result<Self> {
         let Lengths { warm_up, quiet, reconnects, storm } = *lengths;
         let log = run.results.join(format!("storm.{}.{}.log", kind.name(), u8::from(traces)));
-        let server = server(kind, traces, &log)?;
+        let server = server(false, kind, traces, &log)?;
         // One thread and nothing else on its runtime, as the crowd has.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let crowd = Crowd::start(server.address(), bystanders)?;
         std::thread::sleep(warm_up);
         let stage = Stage { server: &server, runtime: &runtime, crowd: &crowd, force };
 
-        let quiet = stage.stretch(None, quiet)?;
-        let (panicking, reconnects) = match kind {
+        let mut quiet_phase = Phase::new(None, quiet)?;
+        let (mut storm_phase, mut reconnects_phase) = match kind {
             Kind::Guarded => {
-                (Act::PanicAndReconnect, Some(stage.stretch(Some(Act::EchoAndReconnect), reconnects)?))
+                let reconnects = Phase::new(Some(Act::EchoAndReconnect), reconnects)?;
+                (Phase::new(Some(Act::PanicAndReconnect), storm)?, Some(reconnects))
             }
-            Kind::Bare => (Act::PanicAgain, None),
+            Kind::Bare => (Phase::new(Some(Act::PanicAgain), storm)?, None),
         };
-        let before = machine::resident(server.process());
-        let storm = stage.stretch(Some(panicking), storm)?;
-        let after = machine::resident(server.process());
-
-        let acts = storm.damage.acts;
-        let is_over = |stats: &Value| {
-            let counted = kind == Kind::Bare || stats["judged"]["right"] == acts;
-            stats["sockets"] == bystanders && counted
-        };
-        let stats = runtime.block_on(async {
-            StatsConnection::open(server.address()).await?.until(PATIENCE, is_over).await
-        })?;
+        let mut resident = Vec::new();
+        let mut stats = Value::Null;
+        for _ in 0..TURNS {
+            quiet_phase.stretch(&stage)?;
+            resident.push(machine::resident(server.process()));
+            storm_phase.stretch(&stage)?;
+            resident.push(machine::resident(server.process()));
+            let acts = storm_phase.damage.acts;
+            let is_over = |stats: &Value| {
+                let counted =
+                    kind == Kind::Bare || Judged::of(stats).is_ok_and(|judged| judged.all() == acts);
+                stats["sockets"] == bystanders && counted
+            };
+            // The next quiet is one only when nothing of the storm is left.
+            stats = stage.wait_until(is_over)?;
+            if let Some(reconnects) = &mut reconnects_phase {
+                reconnects.stretch(&stage)?;
+                stats = stage.wait_until(is_over)?;
+            }
+        }
         let (parts, fate) = crowd.finish()?;
         let sockets = stats["sockets"].as_u64().context("the server counts its sockets")?;
-        let judged = Option::<Judged>::deserialize(&stats["judged"])?.unwrap_or_default();
+        let judged = Judged::of(&stats)?;
         // It has written all of its log when it is gone.
         drop(server);
         let panics = match kind {
@@ -130,16 +137,16 @@ impl Round {
         Ok(Self {
             kind,
             traces,
-            quiet: quiet.felt(&parts)?,
-            reconnects: reconnects.map(|reconnects| reconnects.felt(&parts)).transpose()?,
-            storm: storm.felt(&parts)?,
+            quiet: quiet_phase.felt(&parts)?,
+            reconnects: reconnects_phase.map(|reconnects| reconnects.felt(&parts)).transpose()?,
+            storm: storm_phase.felt(&parts)?,
             bystanders: fate,
             panics,
             judged,
             sockets_left: sockets.saturating_sub(u64::from(bystanders)),
-            cpu: [quiet.cpu, storm.cpu],
-            resident: [before, storm.resident, after],
-            damage: storm.damage,
+            cpu: [quiet_phase.cpu(), storm_phase.cpu()],
+            resident: [resident[0], resident[1], resident[2 * TURNS - 1]],
+            damage: storm_phase.damage,
         })
     }
 }
@@ -152,73 +159,91 @@ struct Stage<'a> {
     force: Force,
 }
 
-/// A stretch of the measurement, in `PARTS` parts of the crowd's.
-struct Stretch {
-    parts: Vec<usize>,
-    damage: Damage,
-    cpu: Option<f64>,
-    /// After the first part.
-    resident: Option<u64>,
-}
-
 impl Stage<'_> {
-    fn stretch(&self, act: Option<Act>, length: Duration) -> Result<Stretch> {
-        let Self { server, runtime, crowd, force } = *self;
-        let (begun, before) = (Instant::now(), machine::cpu_time(server.process()));
-        let storming = async {
-            match act {
-                Some(act) => storm(server.address(), act, force, length).await,
-                None => Damage::new(),
-            }
-        };
-        let looking = async {
-            let mut every = tokio::time::interval(length / u32::try_from(PARTS)?);
-            let (mut parts, mut resident) = (Vec::new(), None);
-            for number in 0..=PARTS {
-                every.tick().await;
-                if number == 1 {
-                    resident = machine::resident(server.process());
-                }
-                // What is due after the last part is of none.
-                let part = crowd.next_part()?;
-                if number < PARTS {
-                    parts.push(part);
-                }
-            }
-            anyhow::Ok((parts, resident))
-        };
-        let (damage, looked) = runtime.block_on(async { tokio::join!(storming, looking) });
-        let (parts, resident) = looked?;
-        let after = machine::cpu_time(server.process());
-        let cpu = before
-            .zip(after)
-            .map(|(before, after)| (after - before).as_secs_f64() / begun.elapsed().as_secs_f64());
-        Ok(Stretch { parts, damage: damage?, cpu, resident })
+    /// Waits for what the server says of itself, at most as long as it may take; answers what it said last.
+    fn wait_until(&self, holds: impl FnMut(&Value) -> bool) -> Result<Value> {
+        self.runtime.block_on(async {
+            StatsConnection::open(self.server.address()).await?.until(PATIENCE, holds).await
+        })
     }
 }
 
-impl Stretch {
+/// All stretches of one kind.
+struct Phase {
+    act: Option<Act>,
+    length: Duration,
+    /// Those of the crowd's that are its stretches.
+    parts: Vec<usize>,
+    damage: Damage,
+    /// What the server used in all of them. `None` where the operating system does not tell.
+    cpu: Option<Duration>,
+    lasted: Duration,
+}
+
+impl Phase {
+    fn new(act: Option<Act>, length: Duration) -> Result<Self> {
+        let (parts, cpu, lasted) = (Vec::new(), Some(Duration::ZERO), Duration::ZERO);
+        Ok(Self { act, length, parts, damage: Damage::new()?, cpu, lasted })
+    }
+
+    /// One more.
+    fn stretch(&mut self, stage: &Stage<'_>) -> Result<()> {
+        let Stage { server, runtime, crowd, force } = *stage;
+        let (begun, before) = (Instant::now(), machine::cpu_time(server.process()));
+        let (act, length) = (self.act, self.length);
+        self.parts.push(crowd.next_part()?);
+        let storming = async {
+            match act {
+                Some(act) => storm(server.address(), act, force, Until::After(length)).await,
+                None => Damage::new(),
+            }
+        };
+        let ending = async {
+            tokio::time::sleep(length).await;
+            // What is due afterwards is of no stretch.
+            crowd.next_part()
+        };
+        let (damage, ended) = runtime.block_on(async { tokio::join!(storming, ending) });
+        ended?;
+        self.damage.add(&damage?)?;
+        let used = before.zip(machine::cpu_time(server.process())).map(|(before, after)| after - before);
+        self.cpu = self.cpu.zip(used).map(|(cpu, used)| cpu + used);
+        self.lasted += begun.elapsed();
+        Ok(())
+    }
+
+    /// What part of one processor the server used.
+    fn cpu(&self) -> Option<f64> {
+        Some(self.cpu?.as_secs_f64() / self.lasted.as_secs_f64())
+    }
+
     fn felt(&self, parts: &[Part]) -> Result<Felt> {
         let mut all = Times::new()?;
         let mut p99 = Vec::new();
         for part in self.parts.iter().filter_map(|number| parts.get(*number)) {
             all.merge(&part.echo)?;
-            p99.push(part.echo.p99());
+            p99.push((part.echo.len() > 0).then(|| part.echo.p99()));
         }
         Ok(Felt { all, p99 })
     }
 }
 
 impl Felt {
-    /// The 99th percentiles of its parts, in those of `other` in the middle.
-    pub(super) fn against(&self, other: &Self) -> Spread {
-        let seconds = |felt: &Self| felt.p99.iter().map(Duration::as_secs_f64).collect::<Vec<_>>();
-        let middle = Spread::of(seconds(other)).median;
-        Spread::of(seconds(self).iter().map(|p99| p99 / middle))
+    /// The 99th percentile of each stretch in that of its neighbour in `other`. `None` where there are no two.
+    pub(super) fn against(&self, other: &Self) -> Option<Spread> {
+        let pairs = self.p99.iter().zip(&other.p99);
+        let ratios = pairs.filter_map(|(ours, others)| Some((*ours)?.div_duration_f64((*others)?)));
+        let spread = Spread::of(ratios);
+        spread.median.is_finite().then_some(spread)
     }
 }
 
 impl Judged {
+    /// None are judged by a bare server.
+    fn of(stats: &Value) -> Result<Self> {
+        Ok(Option::deserialize(&stats["judged"])?.unwrap_or_default())
+    }
+
     fn all(&self) -> u64 {
         let Self { right, wrong, nobodys, lost } = self;
         right + wrong + nobodys + lost
@@ -240,16 +265,23 @@ impl fmt::Display for Judged {
     }
 }
 
-fn server(kind: Kind, traces: bool, log: &Path) -> Result<Server> {
-    let mut command = Command::new(binary("WATERTIGHT_BENCH_SERVER", "watertight-bench-server")?);
-    command.arg(kind.name()).env("RUST_BACKTRACE", u8::from(traces).to_string());
-    Server::start(command, log)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn cut(log: &Path) -> Result<()> {
-    let file = File::options().write(true).open(log)?;
-    if file.metadata()?.len() > LOG {
-        file.set_len(LOG)?;
+    #[test]
+    fn each_storm_is_compared_with_its_own_quiet() {
+        let felt = |p99: [u64; 3]| {
+            let p99 = p99.map(|ms| (ms > 0).then_some(Duration::from_millis(ms))).to_vec();
+            Felt { all: Times::new().unwrap(), p99 }
+        };
+        // The machine became ten times as slow.
+        let spread = felt([11, 20, 110]).against(&felt([10, 20, 100])).unwrap();
+        assert_eq!((spread.median, spread.least, spread.greatest), (1.1, 1.0, 1.1));
+        assert_eq!(
+            felt([11, 0, 110]).against(&felt([0, 20, 100])).unwrap().to_string(),
+            "1.100 (1.100 to 1.100)"
+        );
+        assert!(felt([0, 0, 0]).against(&felt([1, 1, 1])).is_none());
     }
-    Ok(())
 }

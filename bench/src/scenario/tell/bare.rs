@@ -6,7 +6,7 @@ use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::timeout_at;
@@ -20,6 +20,9 @@ pub(super) const WATCHED: Duration = Duration::from_secs(60);
 pub(super) const QUICK_WATCHED: Duration = Duration::from_secs(2);
 /// When it is asked whether the client's messages are still handled.
 const ECHO: Duration = Duration::from_secs(1);
+/// How long all panics may take to be printed, and how often that is looked at.
+const PRINTED: Duration = Duration::from_secs(20);
+const LOOK: Duration = Duration::from_millis(20);
 /// What no panic has sent.
 const STILL_THERE: &str = "still there";
 
@@ -36,8 +39,15 @@ pub(super) struct Experience {
     pub(super) echoes: Option<bool>,
 }
 
+/// What all of them experienced, and what went wrong.
+#[derive(Default)]
+pub(super) struct Seen {
+    pub(super) experiences: Vec<Experience>,
+    pub(super) wrong: Vec<String>,
+}
+
 /// A watch under way.
-pub(super) struct Watch(JoinHandle<Result<Vec<Experience>>>);
+pub(super) struct Watch(JoinHandle<Seen>);
 
 impl Watch {
     /// Starts the server and has everybody panic; what happens then is watched beside other work: it is waiting.
@@ -46,26 +56,38 @@ impl Watch {
         let log = log.to_owned();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let watching = std::thread::Builder::new().name("watch".into()).spawn(move || {
-            let seen = runtime.block_on(watch_all(server.address(), length))?;
-            drop(server);
-            let panics = panics_in(&log)?;
+            let mut seen = runtime.block_on(watch_all(server.address(), length));
             // Otherwise it is no wonder that nobody was told.
-            ensure!(
-                panics == seen.len() as u64,
-                "{panics} of {} panics happened on the bare server",
-                seen.len()
-            );
-            Ok(seen)
+            if let Err(error) = wait_for_panics(&log, seen.experiences.len() as u64) {
+                seen.wrong.push(format!("{error:#}"));
+            }
+            // It is there until then: a busy machine may take its time to panic.
+            drop(server);
+            seen
         })?;
         Ok(Self(watching))
     }
 
-    pub(super) fn finish(self) -> Result<Vec<Experience>> {
-        self.0.join().map_err(|_| anyhow!("a watch panicked"))?
+    pub(super) fn finish(self) -> Seen {
+        let panicked = |_| Seen { wrong: vec!["a watch panicked".to_owned()], ..Seen::default() };
+        self.0.join().unwrap_or_else(panicked)
     }
 }
 
-async fn watch_all(server: SocketAddr, length: Duration) -> Result<Vec<Experience>> {
+/// Waits until a log has so many panics.
+fn wait_for_panics(log: &Path, asked: u64) -> Result<()> {
+    let deadline = Instant::now() + PRINTED;
+    loop {
+        let panics = panics_in(log)?;
+        if panics >= asked {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "{panics} of {asked} panics happened on the bare server");
+        std::thread::sleep(LOOK);
+    }
+}
+
+async fn watch_all(server: SocketAddr, length: Duration) -> Seen {
     let places = SITES.into_iter().flat_map(|site| Transport::ALL.map(|transport| (site, transport)));
     let watching: Vec<_> = places
         .map(|(site, transport)| {
@@ -76,11 +98,15 @@ async fn watch_all(server: SocketAddr, length: Duration) -> Result<Vec<Experienc
             tokio::task::spawn(watched)
         })
         .collect();
-    let mut seen = Vec::new();
+    let mut seen = Seen::default();
     for watched in watching {
-        seen.push(watched.await??);
+        match watched.await {
+            Ok(Ok(experience)) => seen.experiences.push(experience),
+            Ok(Err(error)) => seen.wrong.push(format!("{error:#}")),
+            Err(error) => seen.wrong.push(format!("a client of the bare server: {error}")),
+        }
     }
-    Ok(seen)
+    seen
 }
 
 async fn watch(server: SocketAddr, site: Site, transport: Transport, length: Duration) -> Result<Experience> {

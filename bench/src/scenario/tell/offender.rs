@@ -12,7 +12,7 @@ use super::site::{Site, Way, arm_transport};
 use crate::client::{Client, Packet, Received, Transport};
 
 /// How long the server may take to record an incident whose client is gone.
-const RECORDED: Duration = Duration::from_secs(5);
+const RECORDED: Duration = Duration::from_secs(20);
 /// Before the incident's id in the words of a refusal.
 const INCIDENT: &str = "(incident ";
 
