@@ -158,9 +158,16 @@ fn judge(points: &[&Point], verdict: &mut Verdict) {
     compare("resident memory of a client", &|point| point.resident);
     compare("CPU time of an idle client", &|point| point.idle);
     compare("CPU time of an echo", &|point| point.echo);
-    compare("time to seal a client", &|point| Some(point.sealed.p50().as_secs_f64()));
     compare("recovery's CPU time for a client, calm", &|point| point.of_each(point.calm));
     compare("recovery's CPU time for a client, in recovery mode", &|point| point.of_each(point.recovering));
+    let sealing = [few, many].map(|point| point.sealed.p50().as_secs_f64());
+    let (longer, more) = (sealing[1] / sealing[0], point::count(clients) / point::count(few.clients));
+    let line = format!(
+        "sealing one of {clients} clients over {transport} takes {longer:.2} times as long as one of {}, which are {more:.1} \
+         times fewer (≤ {more:.1})",
+        few.clients
+    );
+    verdict.bar(longer <= more, line);
     for (when, share) in [("calm", many.calm), ("in recovery mode", many.recovering)] {
         if let Some(share) = share {
             let line = format!(

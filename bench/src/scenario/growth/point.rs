@@ -165,7 +165,7 @@ async fn sink(server: SocketAddr, transport: Transport) -> Result<Duration> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a number of clients or messages")]
-fn count(number: usize) -> f64 {
+pub(super) fn count(number: usize) -> f64 {
     number as f64
 }
 

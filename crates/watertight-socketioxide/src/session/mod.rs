@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use socketioxide::adapter::Adapter;
 use socketioxide::socket::Socket;
-use watertight::{Activity, CloseMode, Compartment, Lagging, Lease, Notice, Registry, Scope, Seal};
+use watertight::{Activity, CloseMode, Compartment, Lease, Notice, Registry, Scope, Seal};
 
 use self::alarm::Alarm;
 pub(crate) use self::polls::Look;
@@ -62,8 +62,8 @@ pub(crate) struct PollingSession {
     /// Engine.IO 3 frames its packets differently.
     is_v3: bool,
     polls: Polls,
-    /// Present until the session is closed or upgraded. Its client may be behind whenever it does not poll.
-    engine: Mutex<Option<(Box<dyn Engine>, Lagging)>>,
+    /// Present until the session is closed or upgraded.
+    engine: Mutex<Option<Box<dyn Engine>>>,
 }
 
 impl PollingSession {
@@ -75,7 +75,7 @@ impl PollingSession {
             scope,
             is_v3,
             polls: Polls::new(Instant::now()),
-            engine: Mutex::new(Some((engine, Lagging::new()))),
+            engine: Mutex::new(Some(engine)),
         });
         session.lease.attach(&session);
         session
@@ -186,7 +186,7 @@ impl Seal for PollingSession {
         }
         let engine = self.engine.lock();
         let asked = engine.as_ref().zip(self.lease.session());
-        asked.is_some_and(|((engine, _), session)| engine.knows(session) == Some(false))
+        asked.is_some_and(|(engine, session)| engine.knows(session) == Some(false))
     }
 
     fn close(&self, _mode: CloseMode) {
@@ -195,7 +195,7 @@ impl Seal for PollingSession {
         }
         let engine = self.engine.lock().take();
         match (engine, self.lease.session()) {
-            (Some((engine, _)), Some(session)) => {
+            (Some(engine), Some(session)) => {
                 let weak = Weak::clone(&self.this);
                 let done = Box::new(move || {
                     if let Some(session) = weak.upgrade() {

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use watertight::Lagging;
+
 use super::alarm::Alarm;
 use crate::sync::Mutex;
 
@@ -19,6 +21,8 @@ struct State {
     under_way: u32,
     /// When the last one was, or the session began.
     ended: Instant,
+    /// Its client may be behind while there is none.
+    absent: Option<Lagging>,
     /// The one that waits for something to be sent.
     parked: Option<Waker>,
     /// That of the last one that has begun.
@@ -71,6 +75,7 @@ impl Polls {
             begun: 0,
             under_way: 0,
             ended: now,
+            absent: Some(Lagging::new()),
             parked: None,
             alarm: None,
             reading: Reading::Nothing,
@@ -83,6 +88,7 @@ impl Polls {
     pub(super) fn begin(&self, alarm: Arc<Alarm>) -> u32 {
         let mut state = self.state.lock();
         state.alarm = Some(alarm);
+        state.absent = None;
         state.begun += 1;
         state.under_way += 1;
         state.begun
@@ -93,6 +99,9 @@ impl Polls {
         let mut state = self.state.lock();
         state.under_way = state.under_way.saturating_sub(1);
         state.ended = state.ended.max(now);
+        if state.under_way == 0 && state.end == End::Open {
+            state.absent = Some(Lagging::new());
+        }
     }
 
     /// For how long the client has not asked for what there is to send. `None` while it does, and when it does not poll
@@ -176,6 +185,7 @@ impl Polls {
             // Of requests that are over by now, or are answered by the engine.
             state.parked = None;
             state.alarm = None;
+            state.absent = None;
         }
         open
     }
@@ -188,6 +198,7 @@ impl Polls {
                 return false;
             }
             state.end = End::Closing;
+            state.absent = None;
             mem::take(&mut state.parked)
         };
         if let Some(parked) = parked {
