@@ -1,12 +1,12 @@
 //! The search for deaf connections: bytes are waiting, and whoever should read them does not.
 
-use std::collections::HashMap;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::rounds::PATIENCE;
+use super::suspects::{Suspect, Suspects};
 use crate::activity::Activity;
 use crate::board::Board;
 use crate::compartment::Compartment;
@@ -16,33 +16,19 @@ use crate::runtimes::Lull;
 use crate::seal::{Seal, Unread};
 
 /// Connections whose bytes were waiting at the last look.
+///
+/// Each has a lull, which has been when nothing waits for its turn any more that did then: a reader that does is not deaf,
+/// on a server that is busy without a pause.
 #[derive(Default)]
-pub(super) struct Deaf {
-    suspects: HashMap<u64, Suspect>,
-    before: HashMap<u64, Suspect>,
-}
-
-struct Suspect {
-    since: Instant,
-    /// Has been when nothing waits for its turn any more that did then: a reader that does is not deaf, on a server that
-    /// is busy without a pause.
-    lull: Option<Lull>,
-    /// A policy of the application's may leave it as it is: it is not told again.
-    told: bool,
-}
+pub(super) struct Deaf(Suspects<Option<Lull>>);
 
 impl Deaf {
-    /// Those who are looked at next, who may be `everybody`. Who is not is none of them any more.
     pub(super) fn begin(&mut self, everybody: bool) {
-        self.before = mem::take(&mut self.suspects);
-        if !everybody {
-            self.suspects.extend(self.before.extract_if(|_, suspect| suspect.told));
-        }
+        self.0.begin(everybody);
     }
 
-    /// Whom to look at soon. Nothing is to be said any more of those who were told.
     pub(super) fn suspects(&self) -> impl Iterator<Item = u64> {
-        self.suspects.iter().filter(|(_, suspect)| !suspect.told).map(|(&key, _)| key)
+        self.0.keys()
     }
 
     /// Answers the fault of a connection that is deaf, or whose own code panics when it is read: of such a panic there is the
@@ -56,7 +42,7 @@ impl Deaf {
         // The engine reads at all times. What a plain WebSocket's handler reads, and when, is its own affair.
         compartment.session()?;
         let key = compartment.key();
-        let before = self.before.remove(&key);
+        let before = self.0.before(key);
         let transports = parts.iter().filter(|part| part.is_transport());
         let asked = || transports.map(|part| part.unread()).max();
         let unread = match catch_unwind(AssertUnwindSafe(asked)) {
@@ -64,9 +50,9 @@ impl Deaf {
             Err(payload) => {
                 let text = text_of(&*payload).to_owned();
                 drop(Caught::from(payload));
-                let mut suspect = before.unwrap_or_else(|| Suspect::new(compartment, now));
+                let mut suspect = before.unwrap_or_else(|| suspect(compartment, now));
                 let is_known = mem::replace(&mut suspect.told, true);
-                self.suspects.insert(key, suspect);
+                self.0.find(key, suspect);
                 return (!is_known).then(|| report(compartment, Fault::Panic, text));
             }
         };
@@ -76,20 +62,18 @@ impl Deaf {
         }
         // Who has read what was found before is not deaf, however often something more is found.
         let before = before.filter(|_| unread == Unread::Waits);
-        let mut suspect = before.unwrap_or_else(|| Suspect::new(compartment, now));
+        let mut suspect = before.unwrap_or_else(|| suspect(compartment, now));
         let waited = now - suspect.since;
         let is_found =
-            !suspect.told && waited >= PATIENCE && suspect.lull.as_ref().is_some_and(Lull::has_been);
+            !suspect.told && waited >= PATIENCE && suspect.more.as_ref().is_some_and(Lull::has_been);
         suspect.told |= is_found;
-        self.suspects.insert(key, suspect);
+        self.0.find(key, suspect);
         is_found.then(|| report(compartment, Fault::Deaf, not_read_for(waited)))
     }
 }
 
-impl Suspect {
-    fn new(compartment: &Compartment, now: Instant) -> Self {
-        Self { since: now, lull: compartment.lull(), told: false }
-    }
+fn suspect(compartment: &Compartment, now: Instant) -> Suspect<Option<Lull>> {
+    Suspect::new(now, compartment.lull())
 }
 
 fn not_read_for(time: Duration) -> String {

@@ -8,6 +8,7 @@ mod rounds;
 mod seal;
 mod slow;
 mod storm;
+mod suspects;
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};

@@ -4,42 +4,26 @@
 //! is told of their end. When the connection is gone, or the engine has dropped the session, and nobody has told the
 //! namespace, its client would be sent to for ever.
 
-use std::collections::HashMap;
-use std::mem;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::rounds::PATIENCE;
+use super::suspects::{Suspect, Suspects};
 use crate::activity::Activity;
 use crate::compartment::{Compartment, Orphaned};
 use crate::fault::{Attribution, Fault, Report};
 use crate::seal::Seal;
 
 #[derive(Default)]
-pub(super) struct Orphans {
-    suspects: HashMap<u64, Suspect>,
-    before: HashMap<u64, Suspect>,
-}
-
-#[derive(Clone, Copy)]
-struct Suspect {
-    since: Instant,
-    /// A policy of the application's may leave it as it is: it is not told again.
-    told: bool,
-}
+pub(super) struct Orphans(Suspects<()>);
 
 impl Orphans {
-    /// Those who are looked at next, who may be `everybody`. Who is not is none of them any more.
     pub(super) fn begin(&mut self, everybody: bool) {
-        self.before = mem::take(&mut self.suspects);
-        if !everybody {
-            self.suspects.extend(self.before.extract_if(|_, suspect| suspect.told));
-        }
+        self.0.begin(everybody);
     }
 
-    /// Whom to look at soon. Nothing is to be said any more of those who were told.
     pub(super) fn suspects(&self) -> impl Iterator<Item = u64> {
-        self.suspects.iter().filter(|(_, suspect)| !suspect.told).map(|(&key, _)| key)
+        self.0.keys()
     }
 
     /// Answers the fault of one that is an orphan.
@@ -51,10 +35,10 @@ impl Orphans {
     ) -> Option<Report> {
         let orphaned = compartment.orphaned(parts)?;
         let key = compartment.key();
-        let mut suspect = self.before.get(&key).copied().unwrap_or(Suspect { since: now, told: false });
+        let mut suspect = self.0.before(key).unwrap_or_else(|| Suspect::new(now, ()));
         let is_found = !suspect.told && now - suspect.since >= PATIENCE;
         suspect.told |= is_found;
-        self.suspects.insert(key, suspect);
+        self.0.find(key, suspect);
         is_found.then(|| report(Arc::clone(compartment), orphaned))
     }
 }
