@@ -220,7 +220,7 @@ fn page<'a>(
         root.draw(&Rectangle::new([(x, y + 2), (x + SAMPLE, y + TEXT - 2)], colour.filled()))?;
         text(&root, &[name.to_owned()], (x + SAMPLE + 6, y), TEXT, HPos::Left)?;
     }
-    let plot = root.margin(top, below, 0, MARGIN);
+    let plot = root.margin(top, below, MARGIN / 2, MARGIN);
     Ok((root, plot))
 }
 
