@@ -19,7 +19,7 @@ use crate::{
 pub(crate) enum Step {
     /// The format of the Rust code.
     Fmt,
-    /// Lints with warnings denied, with default features and with all.
+    /// Lints with warnings denied.
     Clippy,
     /// Every Rust test, with the examples in the docs.
     Test,
@@ -43,21 +43,17 @@ impl Step {
                 formats.extend(museum::formats()?);
                 formats
             }
-            // Features only add, so all of them cover every line; without them something may be left unused in what is
-            // built without them. Warnings are denied behind `--`: through RUSTFLAGS they would rebuild every dependency.
-            Self::Clippy => vec![
-                cargo(["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"]),
-                cargo([
-                    "clippy",
-                    "--package",
-                    "game-admin-backend",
-                    "--package",
-                    "watertight-socketioxide",
-                    "--",
-                    "-D",
-                    "warnings",
-                ]),
-            ],
+            // Features only add, so all of them cover every line. Warnings are denied behind `--`: through RUSTFLAGS they
+            // would rebuild every dependency.
+            Self::Clippy => vec![cargo([
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--all-features",
+                "--",
+                "-D",
+                "warnings",
+            ])],
             Self::Test => {
                 vec![cargo(["test", "--workspace", "--all-features", "--no-fail-fast"]), on_lanes()]
             }
