@@ -1,9 +1,10 @@
 //! Connections that nobody reads, over real sockets; and those that somebody does, however slowly.
 
 use std::collections::VecDeque;
+use std::future::{Future as _, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
 use watertight::{Attribution, Fault, Lease, Registry, ServerId, Verdict};
 use watertight_axum::GuardedIo;
 
@@ -61,13 +63,18 @@ async fn who_is_not_read_is_found_within_two_seconds_in_recovery_mode() {
     let turn = turn().await;
     let (mut io, mut client, lease) = session().await;
     // It reads once, and then it is stuck with the connection in its hands.
+    let (waits, reader_waits) = oneshot::channel();
     let stuck = tokio::spawn(async move {
-        io.read_exact(&mut [0; 5]).await.expect("the first words");
+        let mut words = [0; 5];
+        let mut reading = pin!(io.read_exact(&mut words));
+        let nothing_yet = poll_fn(|cx| Poll::Ready(reading.as_mut().poll(cx).is_pending())).await;
+        waits.send(nothing_yet).expect("somebody asks");
+        reading.await.expect("the first words");
         std::future::pending::<()>().await;
         drop(io);
     });
     enter_recovery_mode(&turn);
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert!(within(DEADLINE, "the reader waits", reader_waits).await.expect("its task lives"));
     client.write_all(b"hello").await.expect("it is open");
     client.write_all(b"is anybody there?").await.expect("it is open");
 
