@@ -8,7 +8,7 @@ const { spawnSync } = require('node:child_process');
 const { readdirSync } = require('node:fs');
 const path = require('node:path');
 
-const MEASURES = /^(deaths|latency|mass-panic|recovery-mode|soak|stalls|storm|takeover)/;
+const MEASURES = /^(deaths\.|deaths-kept|latency|mass-panic|recovery-mode|stalls|storm|takeover)/;
 const FOLDER = path.join(__dirname, 'e2e');
 
 function everything() {

@@ -59,7 +59,7 @@ impl Step {
             }
             Self::Loom => vec![loom()],
             Self::Doc => {
-                let mut doc = cargo(["doc", "--workspace", "--all-features", "--no-deps"]);
+                let mut doc = cargo(["doc", "--workspace", "--all-features", "--no-deps", "--lib"]);
                 doc.env("RUSTDOCFLAGS", "-D warnings");
                 vec![doc]
             }
