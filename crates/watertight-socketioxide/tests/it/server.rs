@@ -79,13 +79,21 @@ pub(crate) async fn serve_router(
 ) -> (SocketAddr, SocketIo<LocalAdapter>) {
     sink();
     let (layer, io) = builder.build_layer();
-    io.ns("/", async || ());
+    default_namespace(&io);
     namespaces(&io);
+    (start(around(Router::new().layer(layer))).await, io)
+}
+
+/// One that anybody may join. Here, and not where it is called: the compiler would make one for every test.
+fn default_namespace(io: &SocketIo<LocalAdapter>) {
+    io.ns("/", async || ());
+}
+
+async fn start(app: Router) -> SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let app = around(Router::new().layer(layer));
     tokio::spawn(async move { watertight_axum::serve(listener, app).await });
-    (address, io)
+    address
 }
 
 /// The `echo` event of bystanders.
