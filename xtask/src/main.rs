@@ -5,6 +5,7 @@
 mod bench;
 mod cargo;
 mod fuzz;
+mod loom;
 mod museum;
 mod report;
 mod run;
@@ -66,6 +67,9 @@ enum Chore {
 }
 
 fn main() -> ExitCode {
+    if loom::is_compiler() {
+        return exit_code(loom::compile());
+    }
     match Cli::parse().chore {
         Chore::Test { only } => test(&only),
         Chore::Bench { only, quick } => exit_code(bench::bench(&only, quick)),

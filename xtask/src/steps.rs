@@ -1,14 +1,14 @@
 //! The steps of `cargo xtask test`.
 
-use std::{env, fmt, process::Command, time::Instant};
+use std::{fmt, process::Command, time::Instant};
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 
 use crate::{
     bench,
-    cargo::{cargo, npm, server_binary, target_dir},
-    museum,
+    cargo::{cargo, npm, server_binary},
+    loom, museum,
     report::{Report, Row},
     run, setup,
     tally::Tally,
@@ -57,7 +57,7 @@ impl Step {
             Self::Test => {
                 vec![cargo(["test", "--workspace", "--all-features", "--no-fail-fast"]), on_lanes()]
             }
-            Self::Loom => vec![loom()],
+            Self::Loom => vec![loom::models()?],
             Self::Doc => {
                 let mut doc = cargo(["doc", "--workspace", "--all-features", "--no-deps", "--lib"]);
                 doc.env("RUSTDOCFLAGS", "-D warnings");
@@ -185,22 +185,6 @@ fn chosen(only: &[Step]) -> Vec<Step> {
 fn on_lanes() -> Command {
     let mut command = cargo(["test", "--workspace", "--all-features", "--test", "socketio"]);
     command.env("WATERTIGHT_TEST_LANES", "1");
-    command
-}
-
-/// Loom replaces atomics and locks at compile time, so it has a build folder of its own: in the shared one,
-/// its flag would rebuild everything each time.
-fn loom() -> Command {
-    let flags = env::var("RUSTFLAGS").unwrap_or_default();
-    let packages = ["--package", "watertight", "--package", "watertight-socketioxide"];
-    let mut command = cargo(["test", "--profile", "loom", "--lib"]);
-    command.args(packages).arg("loom");
-    command.env("RUSTFLAGS", format!("{flags} --cfg watertight_loom").trim());
-    command.env("CARGO_TARGET_DIR", target_dir().join("loom"));
-    if env::var_os("LOOM_MAX_PREEMPTIONS").is_none() {
-        // Loom's own advice: two or three find nearly every fault, and the search stays short.
-        command.env("LOOM_MAX_PREEMPTIONS", "3");
-    }
     command
 }
 
