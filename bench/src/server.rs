@@ -67,9 +67,9 @@ impl Server {
         Self::of_bench("watertight-bench-server-counted", kind, arguments, log)
     }
 
-    /// The same as `bench`, with the program run by `tool`.
-    pub(crate) fn under(mut tool: Command, kind: Kind, arguments: &[&str], log: &Path) -> Result<Self> {
-        tool.arg(bench_binary("watertight-bench-server")?).arg(kind.name()).args(arguments);
+    /// The same as `bench`, with the program run by `tool`, and of any kind that the program has.
+    pub(crate) fn under(mut tool: Command, kind: &str, arguments: &[&str], log: &Path) -> Result<Self> {
+        tool.arg(bench_binary("watertight-bench-server")?).arg(kind).args(arguments);
         Self::start(tool, log)
     }
 

@@ -3,6 +3,7 @@
 mod bare;
 mod guarded;
 mod judge;
+mod least;
 mod seals;
 
 use std::future::Future;
@@ -50,6 +51,8 @@ enum Kind {
     Bare,
     /// The same with Watertight's imports.
     Guarded,
+    /// The event `echo` alone, with the least that protects anybody from anybody.
+    Least,
 }
 
 /// How much memory the program has allocated and not freed, in bytes.
@@ -72,6 +75,7 @@ pub fn main(allocated: Option<Allocated>) -> Result<()> {
         match kind {
             Kind::Bare => bare::serve(port, allocated, faults).await,
             Kind::Guarded => guarded::serve(port, allocated, faults, patience).await,
+            Kind::Least => least::serve(port, allocated).await,
         }
     })
 }

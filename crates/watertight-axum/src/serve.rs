@@ -1,18 +1,22 @@
 //! `serve`: axum's, guarded.
 
+use std::any::Any;
 use std::convert::Infallible;
 use std::fmt;
-use std::future::{Future, IntoFuture, Pending, pending};
+use std::future::{Future, IntoFuture, Pending, Ready, pending, ready};
 use std::io;
+use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{self, Context, Poll};
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
 use axum::response::Response;
 use axum::serve::{IncomingStream, Listener};
+use futures_util::future::Either;
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower_service::Service;
@@ -158,7 +162,7 @@ where
             let (server, accepted, stopper) = (listener.server(), listener.accepted(), listener.stopper());
             let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
             let closing = Arc::new(Closing::new(answered));
-            let app = GuardedMakeService { inner: app, closing: Arc::clone(&closing) };
+            let app = GuardedMakeService::new(app, Arc::clone(&closing));
             let serving = axum::serve(listener, app)
                 .with_graceful_shutdown(async move {
                     // An error means that the sender is gone, and with it this whole future.
@@ -218,20 +222,40 @@ impl<L: fmt::Debug, M: fmt::Debug, F> fmt::Debug for Serve<L, M, F> {
 }
 
 /// Makes the guarded service of one connection.
-struct GuardedMakeService<M> {
+struct GuardedMakeService<M, S> {
     inner: M,
+    /// Where what is served is a router: all connections share it. axum would make a new one for each, which is 2 KiB or more.
+    router: Option<Router>,
     closing: Arc<Closing>,
+    _made: PhantomData<fn() -> S>,
 }
 
-impl<'a, L, M, S> Service<IncomingStream<'a, GuardedListener<L>>> for GuardedMakeService<M>
+impl<M: 'static, S: 'static> GuardedMakeService<M, S> {
+    fn new(inner: M, closing: Arc<Closing>) -> Self {
+        let router = (&inner as &dyn Any).downcast_ref::<Router>();
+        // As `Router::into_make_service` does.
+        let router = router.map(|router| router.clone().with_state(()));
+        Self { inner, router, closing, _made: PhantomData }
+    }
+
+    /// The router, where that is what `inner` makes.
+    fn shared(&self) -> Option<S> {
+        let mut made: Option<S> = None;
+        (&mut made as &mut dyn Any).downcast_mut::<Option<Router>>()?.clone_from(&self.router);
+        made
+    }
+}
+
+impl<'a, L, M, S> Service<IncomingStream<'a, GuardedListener<L>>> for GuardedMakeService<M, S>
 where
     L: Listener,
     L::Addr: Clone + Sync,
-    M: Service<IncomingStream<'a, GuardedListener<L>>, Error = Infallible, Response = S>,
+    M: Service<IncomingStream<'a, GuardedListener<L>>, Error = Infallible, Response = S> + 'static,
+    S: 'static,
 {
     type Response = GuardService<WithConnectInfo<S, L::Addr>>;
     type Error = Infallible;
-    type Future = MakeFuture<M::Future, L::Addr>;
+    type Future = MakeFuture<Either<M::Future, Ready<Result<S, Infallible>>>, L::Addr>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
@@ -240,10 +264,11 @@ where
     fn call(&mut self, stream: IncomingStream<'a, GuardedListener<L>>) -> Self::Future {
         let connection: Connection = stream.io().connection();
         let address = stream.remote_addr().clone();
-        MakeFuture {
-            made: self.inner.call(stream),
-            of: Some((connection, address, Arc::clone(&self.closing))),
-        }
+        let made = match self.shared() {
+            Some(made) => Either::Right(ready(Ok(made))),
+            None => Either::Left(self.inner.call(stream)),
+        };
+        MakeFuture { made, of: Some((connection, address, Arc::clone(&self.closing))) }
     }
 }
 
@@ -263,7 +288,7 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let inner = ready!(this.made.poll(cx))?;
+        let inner = task::ready!(this.made.poll(cx))?;
         let (connection, address, closing) = this.of.take().expect("polled after it answered");
         Poll::Ready(Ok(GuardService::new(WithConnectInfo { inner, address }, connection, closing)))
     }

@@ -364,6 +364,12 @@ impl Compartment {
         }
     }
 
+    /// The part that has been there for longest, if it is of type `S`.
+    pub fn first_part<S: Seal>(&self) -> Option<Arc<S>> {
+        let first: Arc<dyn std::any::Any + Send + Sync> = self.parts.lock().iter().find_map(Weak::upgrade)?;
+        first.downcast::<S>().ok()
+    }
+
     /// The last part before this place that is still there, and its own place. Only one, since whoever drops a part may be
     /// the last to do so, which runs code of the part's that must not find the list locked.
     fn part_before(&self, place: usize) -> Option<(usize, Arc<dyn Seal>)> {

@@ -53,7 +53,12 @@ const ABOUT: &str = "The same handlers on plain socketioxide (*bare*) and on Wat
     send an event and get it back as another one (*echo*), over WebSocket and over HTTP polling.\n\n\
     *Instructions* are those of the whole server process for one echo, counted by valgrind with one client that has one \
     message under way: a run with three times as many messages less one with fewer, so that neither start nor end counts. \
-    What runs by the clock, whether there are messages or not, is measured apart and not counted among them. *Memory* is what \
+    What runs by the clock, whether there are messages or not, is measured apart and not counted among them. *Least* is \
+    a bare server with what nobody can do without who keeps faults to one client and names the culprit of an abort, and \
+    nothing else, written by hand for this one event (`bench/server/src/least.rs`): a panic stops at a handler's call, at \
+    each poll of its future, and at a request; the thread and a line of memory know whose work it is; a connection knows \
+    its tasks and can be cut by others. It has no policy, no rate, no breaker and no deadline, does not know the sessions of \
+    those who poll, and does nothing about what it catches. *Memory* is what \
     the server has allocated and not freed, to the byte, and what it has resident, for each client more that is there and \
     does nothing. *Round trips* are a closed loop: every client sends its next message when the one before has come back. The \
     server has one thread for what it is asked, so that the load generator has a processor of its own; where the server is \

@@ -42,7 +42,7 @@ impl Parts {
 }
 
 /// What a guarded server has more than a bare one, of each part; of all rounds together.
-pub(super) fn table(title: String, [bare, guarded]: &[Parts; 2], rounds: usize) -> Table {
+pub(super) fn table(title: String, [bare, guarded]: [&Parts; 2], rounds: usize) -> Table {
     #[expect(clippy::cast_precision_loss, reason = "a small number")]
     let rounds = rounds as f64;
     let names: std::collections::BTreeSet<&String> = bare.0.keys().chain(guarded.0.keys()).collect();

@@ -1,12 +1,19 @@
 //! Plain HTTP requests that panic.
 
+use std::convert::Infallible;
+use std::future::{Ready, ready};
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
+use axum::routing::get;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tower_layer::Layer;
 use tower_service::Service;
 use watertight::{Attribution, Verdict};
@@ -100,4 +107,58 @@ async fn nothing_is_left_of_requests() {
         assert_eq!(http.get("/panic").await.0, 500);
     }
     left.is_back(Duration::from_secs(1)).await;
+}
+
+/// Asks a server once over each of three connections.
+async fn asked_over_three_connections<S: std::future::IntoFuture<Output = std::io::Result<()>>>(
+    serve: impl FnOnce(TcpListener) -> S,
+) where
+    S::IntoFuture: Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    let serving = tokio::spawn(serve(listener).into_future());
+    for _ in 0..3 {
+        assert_eq!(Http::connect(address).await.get("/").await, (200, "OK".to_owned()));
+    }
+    serving.abort();
+}
+
+/// Would reveal a router that is made anew for each connection, which costs each of them some KiB, and a service other than
+/// a router that is not asked for one for each.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_connections_share_a_router() {
+    let _turn = turn().await;
+    let made = Arc::new(AtomicUsize::new(0));
+    let counts = Arc::clone(&made);
+    let layer = tower_layer::layer_fn(move |service| {
+        counts.fetch_add(1, Ordering::Relaxed);
+        service
+    });
+    let app = Router::new().route("/", get(async || "OK").layer(layer));
+    // The layer of what answers other methods is made at once.
+    made.store(0, Ordering::Relaxed);
+    asked_over_three_connections(|listener| watertight_axum::serve(listener, app.clone())).await;
+    assert_eq!(made.swap(0, Ordering::Relaxed), 1);
+    let makes = Each(app);
+    asked_over_three_connections(|listener| watertight_axum::serve(listener, makes)).await;
+    assert_eq!(made.load(Ordering::Relaxed), 3);
+}
+
+/// Makes a router for each connection, as axum's own does.
+#[derive(Clone)]
+struct Each(Router);
+
+impl<T> Service<T> for Each {
+    type Response = Router;
+    type Error = Infallible;
+    type Future = Ready<Result<Router, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: T) -> Self::Future {
+        ready(Ok(self.0.clone().with_state(())))
+    }
 }

@@ -52,7 +52,7 @@ struct Values<'a> {
 
 /// What the engine reads of a value: up to the next `=`.
 fn up_to_equals(value: &str) -> &str {
-    value.split('=').next().unwrap_or_default()
+    value.bytes().position(|byte| byte == b'=').map_or(value, |end| &value[..end])
 }
 
 impl<'a> Values<'a> {
@@ -72,14 +72,15 @@ impl<'a> Values<'a> {
     }
 
     fn take(&mut self, pair: &'a str) {
-        let (slot, value) = if let Some(value) = pair.strip_prefix("EIO=") {
-            (&mut self.version, up_to_equals(value))
-        } else if let Some(value) = pair.strip_prefix("transport=") {
-            (&mut self.transport, up_to_equals(value))
-        } else if let Some(value) = pair.strip_prefix("sid=") {
-            (&mut self.session, value)
-        } else {
-            return;
+        // One look at what most pairs differ in.
+        let (slot, value) = match pair.as_bytes() {
+            [b'E', b'I', b'O', b'=', ..] => (&mut self.version, up_to_equals(&pair[4..])),
+            [b't', b'r', ..] => match pair.strip_prefix("transport=") {
+                Some(value) => (&mut self.transport, up_to_equals(value)),
+                None => return,
+            },
+            [b's', b'i', b'd', b'=', ..] => (&mut self.session, &pair[4..]),
+            _ => return,
         };
         slot.get_or_insert(value);
     }
