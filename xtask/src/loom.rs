@@ -2,7 +2,8 @@
 //!
 //! Loom replaces atomics and locks at compile time, under `--cfg watertight_loom`. Given through `RUSTFLAGS` that flag would
 //! rebuild all that we depend on. Here the compiler of our own crates, and only of them, is this program, which passes
-//! everything on and adds the flag: what we depend on is shared with the other tests.
+//! everything on and adds the flag. What we depend on is shared with the other tests where its features are the same; two
+//! packages have fewer than all of them, so that some of it is built once more.
 
 use std::{
     env,
@@ -13,7 +14,8 @@ use anyhow::{Context, Result};
 
 use crate::cargo::cargo;
 
-/// Set where this program is called as a compiler.
+/// Set where this program is called as a compiler. Cargo knows a compiler by its path: whoever changes what is compiled under
+/// the same name runs `cargo clean -p` for our crates.
 const COMPILER: &str = "WATERTIGHT_LOOM_COMPILER";
 
 /// Checks the models.

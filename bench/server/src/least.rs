@@ -1,16 +1,13 @@
-//! The least that keeps a client's faults to that client, on socketioxide and axum as they are: what the cost of
-//! protection is to be held against.
+//! Hardly anything, and yet faults of a client would stay with it: what the cost of protection is to be held against.
 //!
-//! It has what nobody can do without who promises that a panic costs one client and an abort names its culprit, and nothing
-//! else; it does not even act on what it catches.
+//! - A panic stops where the handler of an event is called, where its future is polled, and at a request.
+//! - Meanwhile the thread says in a line of memory whose work it does. Were that memory shared, as Watertight's is, an abort
+//!   there would have a name.
+//! - A connection knows the tasks that poll it, so that a panic of theirs would be its own. Who wanted to cut it would shut
+//!   its socket down, which wakes who waits for it.
 //!
-//! - A panic stops where a handler is called, where its future is polled, and at a request.
-//! - Meanwhile the thread knows whose work it does, and memory that outlives the process says so, in entries that are
-//!   whole or known to be torn.
-//! - A connection knows the tasks that poll it, so that a panic of theirs is its own, and it can be cut by others, which
-//!   wakes who waits for it.
+//! Nobody is told, nothing is judged, and nobody does cut: what is measured is what an echo pays for it all to be possible.
 
-use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::marker::PhantomData;
@@ -19,12 +16,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use anyhow::Result;
 use axum::extract::Request;
 use axum::response::Response;
-use parking_lot::Mutex;
 use pin_project_lite::pin_project;
 use serde_json::Value;
 use socketioxide::SocketIo;
@@ -42,9 +38,9 @@ use crate::Allocated;
 pub(crate) async fn serve(port: u16, allocated: Option<Allocated>) -> Result<()> {
     let (layer, io) = SocketIo::new_layer();
     io.ns("/", async |socket: SocketRef| {
-        let whose = Arc::new(Whose { client: 1, activity: 1 });
+        let whose = Whose { client: 1, activity: 1 };
         let echo = |socket: SocketRef, Data::<Value>(data)| Within {
-            whose: whose_work(),
+            whose: LINE.with(Line::read),
             work: async move {
                 socket.emit("echo", &data).ok();
             },
@@ -55,73 +51,62 @@ pub(crate) async fn serve(port: u16, allocated: Option<Allocated>) -> Result<()>
     let app = Bounded(crate::stats(allocated, sockets, || Value::Null).layer(layer));
     // Around the router: a layer of it would be in one more box for each request.
     let app = axum::ServiceExt::<Request>::into_make_service(app);
-    let listener = Cuttables(crate::listen(port).await?);
+    let listener = Connections(crate::listen(port).await?);
     crate::until_stopped(async { axum::serve(listener, app).await }).await
 }
 
 /// For whom a thread works, and on what.
+#[derive(Clone, Copy)]
 struct Whose {
     client: u64,
     activity: u64,
 }
 
-/// What one thread says that it works on.
-#[derive(Default)]
+/// What one thread says that it works on: a sequence lock, so that what is half written is known to be.
 struct Line {
     version: AtomicU64,
     client: AtomicU64,
     activity: AtomicU64,
 }
 
+thread_local! {
+    static LINE: Line = const {
+        Line { version: AtomicU64::new(0), client: AtomicU64::new(0), activity: AtomicU64::new(0) }
+    };
+}
+
 impl Line {
-    fn write(&self, client: u64, activity: u64) {
+    fn write(&self, whose: Whose) {
         let version = self.version.load(Ordering::Relaxed);
         self.version.store(version.wrapping_add(1), Ordering::Relaxed);
         fence(Ordering::Release);
-        self.client.store(client, Ordering::Relaxed);
-        self.activity.store(activity, Ordering::Relaxed);
+        self.client.store(whose.client, Ordering::Relaxed);
+        self.activity.store(whose.activity, Ordering::Relaxed);
         self.version.store(version.wrapping_add(2), Ordering::Release);
+    }
+
+    /// For the thread that writes it.
+    fn read(&self) -> Whose {
+        Whose { client: self.client.load(Ordering::Relaxed), activity: self.activity.load(Ordering::Relaxed) }
     }
 }
 
-struct Thread {
-    current: Cell<Option<Arc<Whose>>>,
-    line: &'static Line,
-}
-
-thread_local! {
-    // As if it were shared with another process: for as long as this one lives.
-    static THREAD: Thread = Thread { current: Cell::new(None), line: Box::leak(Box::default()) };
-}
-
-fn work_for(whose: Option<Arc<Whose>>) -> Option<Arc<Whose>> {
-    let (client, activity) = whose.as_ref().map_or((0, 0), |whose| (whose.client, whose.activity));
-    THREAD.with(|thread| {
-        thread.line.write(client, activity);
-        thread.current.replace(whose)
-    })
-}
-
-fn whose_work() -> Option<Arc<Whose>> {
-    THREAD.with(|thread| {
-        let whose = thread.current.take();
-        thread.current.set(whose.clone());
-        whose
-    })
-}
-
 /// Runs `work` for a client. `None` when it panicked.
-fn within<R>(whose: &mut Option<Arc<Whose>>, work: impl FnOnce() -> R) -> Option<R> {
-    let before = work_for(whose.take());
+fn within<R>(whose: Whose, work: impl FnOnce() -> R) -> Option<R> {
+    let before = LINE.with(|line| {
+        let before = line.read();
+        line.write(whose);
+        before
+    });
     let result = catch_unwind(AssertUnwindSafe(work));
-    *whose = work_for(before);
+    LINE.with(|line| line.write(before));
     result.ok()
 }
 
 /// A handler that is called for its client.
 struct Called<H, T> {
     handler: H,
-    whose: Arc<Whose>,
+    whose: Whose,
     _arguments: PhantomData<fn() -> T>,
 }
 
@@ -130,14 +115,14 @@ enum Bounds {}
 
 impl<A: Adapter, T: 'static, H: MessageHandler<A, T>> MessageHandler<A, Bounds> for Called<H, T> {
     fn call(&self, socket: Arc<Socket<A>>, message: Message, ack_id: Option<i64>) {
-        within(&mut Some(Arc::clone(&self.whose)), || self.handler.call(socket, message, ack_id));
+        within(self.whose, || self.handler.call(socket, message, ack_id));
     }
 }
 
 pin_project! {
     /// A handler's future, polled for its client.
     struct Within<F> {
-        whose: Option<Arc<Whose>>,
+        whose: Whose,
         #[pin]
         work: F,
     }
@@ -148,7 +133,7 @@ impl<F: Future<Output = ()>> Future for Within<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
-        within(this.whose, || this.work.poll(cx)).unwrap_or(Poll::Ready(()))
+        within(*this.whose, || this.work.poll(cx)).unwrap_or(Poll::Ready(()))
     }
 }
 
@@ -192,17 +177,17 @@ where
     }
 }
 
-/// Connections that others can cut.
-struct Cuttables(TcpListener);
+/// Connections that know who polls them.
+struct Connections(TcpListener);
 
-impl axum::serve::Listener for Cuttables {
-    type Io = Cuttable;
+impl axum::serve::Listener for Connections {
+    type Io = Connection;
     type Addr = SocketAddr;
 
-    async fn accept(&mut self) -> (Cuttable, SocketAddr) {
+    async fn accept(&mut self) -> (Connection, SocketAddr) {
         let (tcp, address) = axum::serve::Listener::accept(&mut self.0).await;
         _ = tcp.set_nodelay(true);
-        (Cuttable(Arc::new(Mutex::new(Connection { open: Some(tcp), ..Connection::default() }))), address)
+        (Connection { tcp, tasks: [None; 3] }, address)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -210,54 +195,34 @@ impl axum::serve::Listener for Cuttables {
     }
 }
 
-struct Cuttable(Arc<Mutex<Connection>>);
-
-#[derive(Default)]
 struct Connection {
-    /// `None` once it is cut.
-    open: Option<TcpStream>,
+    tcp: TcpStream,
     /// hyper's, and the engine's reader and writer.
     tasks: [Option<Id>; 3],
-    reader: Option<Waker>,
-    writer: Option<Waker>,
 }
 
-impl Cuttable {
-    fn poll<R>(
-        &self,
-        cx: &mut Context<'_>,
-        waits: impl FnOnce(&mut Connection) -> &mut Option<Waker>,
-        operate: impl FnOnce(Pin<&mut TcpStream>, &mut Context<'_>) -> Poll<io::Result<R>>,
-    ) -> Poll<io::Result<R>> {
-        let mut connection = self.0.lock();
+impl Connection {
+    /// Notes the task that polls it.
+    fn polled(self: Pin<&mut Self>) -> Pin<&mut TcpStream> {
+        let this = self.get_mut();
         let task = tokio::task::try_id();
-        if !connection.tasks.contains(&task) {
-            connection.tasks.rotate_left(1);
-            connection.tasks[0] = task;
+        if !this.tasks.contains(&task) {
+            this.tasks.rotate_left(1);
+            this.tasks[0] = task;
         }
-        let Some(open) = &mut connection.open else {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
-        };
-        let polled = operate(Pin::new(open), cx);
-        if polled.is_pending() {
-            match waits(&mut connection) {
-                Some(waker) => waker.clone_from(cx.waker()),
-                none => *none = Some(cx.waker().clone()),
-            }
-        }
-        polled
+        Pin::new(&mut this.tcp)
     }
 }
 
-impl AsyncRead for Cuttable {
+impl AsyncRead for Connection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.poll(cx, |connection| &mut connection.reader, |tcp, cx| tcp.poll_read(cx, buf))
+        self.polled().poll_read(cx, buf)
     }
 }
 
-impl AsyncWrite for Cuttable {
+impl AsyncWrite for Connection {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll(cx, |connection| &mut connection.writer, |tcp, cx| tcp.poll_write(cx, bytes))
+        self.polled().poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -265,18 +230,63 @@ impl AsyncWrite for Cuttable {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.poll(cx, |connection| &mut connection.writer, |tcp, cx| tcp.poll_write_vectored(cx, slices))
+        self.polled().poll_write_vectored(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
-        true
+        self.tcp.is_write_vectored()
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll(cx, |connection| &mut connection.writer, |tcp, cx| tcp.poll_flush(cx))
+    // TCP is not flushed, and a connection is shut down once: nobody has to know by whom.
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_flush(cx)
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll(cx, |connection| &mut connection.writer, |tcp, cx| tcp.poll_shutdown(cx))
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn works_for() -> u64 {
+        LINE.with(Line::read).client
+    }
+
+    #[test]
+    fn a_panic_stops_and_the_thread_works_for_whom_it_did() {
+        let (outer, inner) = (Whose { client: 1, activity: 1 }, Whose { client: 2, activity: 1 });
+        let seen = within(outer, || {
+            assert!(within(inner, || -> () { std::panic::resume_unwind(Box::new(works_for())) }).is_none());
+            (works_for(), within(inner, works_for))
+        });
+        assert_eq!(seen, Some((1, Some(2))));
+        assert_eq!(works_for(), 0, "nobody");
+    }
+
+    #[tokio::test]
+    async fn a_request_that_panics_is_answered() {
+        let mut service = Bounded(Panics);
+        assert!(service.call(Request::new(axum::body::Body::empty())).await.is_ok());
+    }
+
+    /// A service that panics when it is called.
+    struct Panics;
+
+    impl Service<Request> for Panics {
+        type Response = Response;
+        type Error = io::Error;
+        type Future = std::future::Ready<Result<Response, io::Error>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: Request) -> Self::Future {
+            std::panic::resume_unwind(Box::new(()))
+        }
     }
 }

@@ -1,5 +1,5 @@
 //! The server under measurement: the same handlers, on bare socketioxide and on Watertight as a library is used, with
-//! its defaults.
+//! its defaults; and one event with hardly anything that protects, for what both are held against.
 mod bare;
 mod guarded;
 mod judge;
@@ -8,7 +8,7 @@ mod seals;
 
 use std::future::Future;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use axum::Json;
 use axum::Router;
 use axum::routing::get;
@@ -51,7 +51,7 @@ enum Kind {
     Bare,
     /// The same with Watertight's imports.
     Guarded,
-    /// The event `echo` alone, with the least that protects anybody from anybody.
+    /// The event `echo` alone, with hardly anything that protects; takes no other options than the port and the threads.
     Least,
 }
 
@@ -75,7 +75,10 @@ pub fn main(allocated: Option<Allocated>) -> Result<()> {
         match kind {
             Kind::Bare => bare::serve(port, allocated, faults).await,
             Kind::Guarded => guarded::serve(port, allocated, faults, patience).await,
-            Kind::Least => least::serve(port, allocated).await,
+            Kind::Least => {
+                ensure!(faults.is_none() && !forgive && !lenient, "`least` can neither fail nor be patient");
+                least::serve(port, allocated).await
+            }
         }
     })
 }

@@ -37,6 +37,9 @@ const LAST_RESPONSES: Duration = Duration::from_millis(500);
 /// Serves `app` on `listener` as [`axum::serve`](fn@axum::serve) does, with every connection guarded. Installs the
 /// [defaults](watertight::ensure_installed) when nothing is installed yet.
 ///
+/// A [`Router`] is shared by all connections, as one of `into_make_service` is: axum would make a new one for each, with new
+/// layers around its handlers. Pass a service that makes one where a layer is to count for each connection alone.
+///
 /// Every request carries its [`Connection`] and, for listeners whose addresses can be cloned,
 /// `ConnectInfo` with the client's address in its extensions: pass the router itself, without
 /// `into_make_service_with_connect_info`, which axum has for its own listeners only.

@@ -349,7 +349,7 @@ impl Compartment {
         self.parts.lock().iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// The first part of type `S` that `wanted` accepts.
+    /// The latest part of type `S` that `wanted` accepts.
     pub fn find_part<S: Seal>(&self, wanted: impl Fn(&S) -> bool) -> Option<Arc<S>> {
         // Latest first: a client that left a namespace and came back has an old and a new part there. Parts only ever move
         // to the front meanwhile, so that none is passed over.
@@ -365,9 +365,10 @@ impl Compartment {
     }
 
     /// The part that has been there for longest, if it is of type `S`.
-    pub fn first_part<S: Seal>(&self) -> Option<Arc<S>> {
-        let first: Arc<dyn std::any::Any + Send + Sync> = self.parts.lock().iter().find_map(Weak::upgrade)?;
-        first.downcast::<S>().ok()
+    pub fn oldest_part<S: Seal>(&self) -> Option<Arc<S>> {
+        let oldest: Arc<dyn std::any::Any + Send + Sync> =
+            self.parts.lock().iter().find_map(Weak::upgrade)?;
+        oldest.downcast::<S>().ok()
     }
 
     /// The last part before this place that is still there, and its own place. Only one, since whoever drops a part may be

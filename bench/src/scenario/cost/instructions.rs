@@ -17,7 +17,7 @@ use crate::server::Server;
 
 /// Of the bare server's instructions, at most so many more.
 const BAR: f64 = 0.015;
-/// The servers that are counted; `least` has the least that protects anybody from anybody.
+/// The servers that are counted; `least` has hardly anything that protects.
 const KINDS: [&str; 3] = ["bare", "guarded", "least"];
 /// Messages of the shorter run; the longer one has three times as many.
 const MESSAGES: u32 = 1_000;
@@ -37,7 +37,7 @@ pub(super) struct Case {
     rounds: Vec<[f64; 3]>,
     /// Guarded to bare, over the rounds.
     pub(super) ratio: Spread,
-    /// The least that protects to bare, over the rounds.
+    /// Hardly any protection to bare, over the rounds.
     least: Spread,
     /// What runs by the clock with one client there, in instructions a second, of each of [`KINDS`].
     by_the_clock: [f64; 3],
@@ -96,8 +96,8 @@ pub(super) fn measure(run: &Run, report: &mut Report) -> Result<Vec<Case>> {
         ]);
         let more = case.ratio.median - 1.0;
         let line = format!(
-            "an echo over {transport} takes {:+.2} % of the bare server's instructions (≤ {:+.2} %); the least that \
-             protects takes {:+.2} %",
+            "an echo over {transport} takes {:+.2} % of the bare server's instructions (≤ {:+.2} %); hardly \
+             anything takes {:+.2} %",
             more * 100.0,
             BAR * 100.0,
             (case.least.median - 1.0) * 100.0

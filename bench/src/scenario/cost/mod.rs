@@ -54,13 +54,12 @@ const ABOUT: &str = "The same handlers on plain socketioxide (*bare*) and on Wat
     *Instructions* are those of the whole server process for one echo, counted by valgrind with one client that has one \
     message under way: a run with three times as many messages less one with fewer, so that neither start nor end counts. \
     What runs by the clock, whether there are messages or not, is measured apart and not counted among them. *Least* is \
-    a bare server with what nobody can do without who keeps faults to one client and names the culprit of an abort, and \
-    nothing else, written by hand for this one event (`bench/server/src/least.rs`): a panic stops at a handler's call, at \
-    each poll of its future, and at a request; the thread and a line of memory know whose work it is; a connection knows \
-    its tasks and can be cut by others. It has no policy, no rate, no breaker and no deadline, does not know the sessions of \
-    those who poll, and does nothing about what it catches. *Memory* is what \
+    a bare server with hardly anything that protects, written by hand around this one event (`bench/server/src/least.rs`): a \
+    panic stops at the handler's call, at each poll of its future, and at a request; the thread says in a line of memory \
+    whose work it does; a connection knows its tasks. Nobody is told, judged or closed, nothing is limited, and the \
+    sessions of those who poll are not known: what it takes is paid before anything is promised. *Memory* is what \
     the server has allocated and not freed, to the byte, and what it has resident, for each client more that is there and \
-    does nothing. *Round trips* are a closed loop: every client sends its next message when the one before has come back. The \
+    does nothing; the bare one makes a router for each connection, as `axum::serve` does, which the guarded one does not. *Round trips* are a closed loop: every client sends its next message when the one before has come back. The \
     server has one thread for what it is asked, so that the load generator has a processor of its own; where the server is \
     busy all the time, the number is the server's. *Latency* is an open loop at the same rate for both servers. Each \
     time counts from the moment at which its message was due, also when it could not be sent because the one before had not \

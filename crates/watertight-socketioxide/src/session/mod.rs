@@ -83,8 +83,9 @@ impl PollingSession {
 
     /// The session with this id, if it was opened by polling.
     pub(crate) fn find(session: &str) -> Option<Arc<Self>> {
-        // Every request of a client that polls asks for it. It was there before any namespace was joined.
-        Registry::global().by_session(session)?.first_part()
+        // Every request of a client that polls asks for it. It is there before any namespace is joined.
+        let compartment = Registry::global().by_session(session)?;
+        compartment.oldest_part().or_else(|| compartment.find_part(|_: &Self| true))
     }
 
     pub(crate) fn lease(&self) -> &Lease {
