@@ -185,6 +185,8 @@ fn chosen(only: &[Step]) -> Vec<Step> {
 fn on_lanes() -> Command {
     let mut command = cargo(["test", "--workspace", "--all-features", "--test", "socketio"]);
     command.env("WATERTIGHT_TEST_LANES", "1");
+    // Nearly all of them wait for something most of the time.
+    command.env("RUST_TEST_THREADS", "4");
     command
 }
 
