@@ -59,10 +59,10 @@ const ABOUT: &str = "The same handlers on plain socketioxide (*bare*) and on Wat
     whose work it does; a connection knows its tasks. Nobody is told, judged or closed, nothing is limited, and the \
     sessions of those who poll are not known: what it takes is paid before anything is promised. *Memory* is what \
     the server has allocated and not freed, to the byte, and what it has resident, for each client more that is there and \
-    does nothing; the bare one makes a router for each connection, as `axum::serve` does, which the guarded one does not. *Round trips* are a closed loop: every client sends its next message when the one before has come back. The \
-    server has one thread for what it is asked, so that the load generator has a processor of its own; where the server is \
-    busy all the time, the number is the server's. *Latency* is an open loop at the same rate for both servers. Each \
-    time counts from the moment at which its message was due, also when it could not be sent because the one before had not \
-    come back.";
+    does nothing; the bare one makes a router for each connection, as `axum::serve` does, which the guarded one does not. \
+    *Round trips* are a closed loop: every client sends its next message when the one before has come back. The server has \
+    one thread for what it is asked, so that the load generator has a processor of its own; where the server is busy all the \
+    time, the number is the server's. *Latency* is an open loop at the same rate for both servers. Each time counts from the \
+    moment at which its message was due, also when it could not be sent because the one before had not come back.";
 const NOT_COUNTED: &str = "Instructions were not counted, because `valgrind` is not installed (`apt-get install valgrind`, \
     `dnf install valgrind`).";

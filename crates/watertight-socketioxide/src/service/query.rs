@@ -72,15 +72,14 @@ impl<'a> Values<'a> {
     }
 
     fn take(&mut self, pair: &'a str) {
-        // One look at what most pairs differ in.
-        let (slot, value) = match pair.as_bytes() {
-            [b'E', b'I', b'O', b'=', ..] => (&mut self.version, up_to_equals(&pair[4..])),
-            [b't', b'r', ..] => match pair.strip_prefix("transport=") {
-                Some(value) => (&mut self.transport, up_to_equals(value)),
-                None => return,
-            },
-            [b's', b'i', b'd', b'=', ..] => (&mut self.session, &pair[4..]),
-            _ => return,
+        let (slot, value) = if let Some(value) = pair.strip_prefix("EIO=") {
+            (&mut self.version, up_to_equals(value))
+        } else if let Some(value) = pair.strip_prefix("transport=") {
+            (&mut self.transport, up_to_equals(value))
+        } else if let Some(value) = pair.strip_prefix("sid=") {
+            (&mut self.session, value)
+        } else {
+            return;
         };
         slot.get_or_insert(value);
     }
