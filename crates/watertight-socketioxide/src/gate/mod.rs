@@ -377,15 +377,22 @@ impl<A: Adapter> Gate<A> {
     }
 
     /// Waits for the notice that a client gets while it is not connected yet, as the one line that a refused
-    /// connect can carry.
-    pub(crate) async fn noticed(&self) -> String {
+    /// connect can carry. `None` when it is [not answered](Self::is_answered).
+    pub(crate) async fn noticed(&self) -> Option<String> {
         loop {
             let noticed = self.noticed.notified();
             if let Some(notice) = &self.state.lock().notice {
-                return notice.line();
+                return self.is_answered(notice).then(|| notice.line());
             }
             noticed.await;
         }
+    }
+
+    /// Whether a client that is sealed before it is connected is refused with the notice. An official client gives up a
+    /// namespace that refuses it, and comes back to one whose connection closes: who has done nothing, and is asked to come
+    /// back, is only closed.
+    fn is_answered(&self, notice: &Notice) -> bool {
+        self.compartment.faults() > 0 || !notice.retry
     }
 }
 
@@ -419,7 +426,7 @@ impl<A: Adapter> Seal for Gate<A> {
                 Life::Connecting => {
                     state.notice.get_or_insert_with(|| Box::new(notice.clone()));
                     self.noticed.notify_one();
-                    return Told::Sent;
+                    return if self.is_answered(notice) { Told::Sent } else { Told::NoChannel };
                 }
                 Life::Disconnecting | Life::Gone => return Told::Refused,
             }

@@ -11,8 +11,8 @@ use socketioxide::adapter::Adapter;
 use socketioxide::handler::{FromConnectParts, Value};
 use socketioxide::socket::Socket;
 use watertight::{
-    Activity, ActivityKind, Admission, Caught, Guarded, Misbehaviour, NoResponder, Notice, Scope,
-    ensure_installed,
+    Activity, ActivityKind, Admission, Caught, Compartment, Guarded, Misbehaviour, NoResponder, Notice,
+    Scope, ensure_installed,
 };
 
 use super::macros::{all_tuples, extract};
@@ -26,6 +26,12 @@ type MiddlewareFuture<'a> = Pin<Box<dyn Future<Output = MiddlewareResult> + Send
 
 /// What a client is told to wait that joins namespaces faster than it may send.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// How long it may take until a connection that is being closed is closed: more than the 1.3 s that a seal takes by default
+/// when nothing goes by itself.
+const CLOSED: Duration = Duration::from_secs(2);
+/// Rarely asked for: who comes while its connection is being closed.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// How long a client whose middleware failed waits for the verdict, at most.
 const VERDICT: Duration = Duration::from_millis(500);
@@ -187,6 +193,18 @@ fn switched_off(retry_after: Duration) -> Box<dyn Display + Send> {
     Box::new(Notice::new("breaker_open", "").retry(true, retry_after).line())
 }
 
+/// Waits until a connection that is being closed is closed, and answers what nobody reads then. Where nobody can close it,
+/// the client is told that it is not let in.
+async fn closed(compartment: &Compartment) -> Box<dyn Display + Send> {
+    let is_closed = async {
+        while !compartment.is_empty() {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    };
+    let _ = tokio::time::timeout(CLOSED, is_closed).await;
+    Box::new("this connection is being closed")
+}
+
 /// What is registered with socketioxide for a namespace.
 pub(crate) struct ConnectGuard<H, T> {
     handler: H,
@@ -237,7 +255,7 @@ where
         Box::pin(async move {
             let compartment = session::compartment_of(&s);
             if !compartment.is_live() {
-                return Err(Box::new("this connection is being closed") as _);
+                return Err(closed(&compartment).await);
             }
             if compartment.admit(0).is_err() {
                 ensure_installed().count_limited();
@@ -277,11 +295,17 @@ where
                     Ok(Err(refused)) => refused,
                     // A panic, or too slow. The verdict is on its way, with the incident's id.
                     Err(_caught) => match tokio::time::timeout(VERDICT, gate.noticed()).await {
-                        Ok(line) => Box::new(line) as _,
-                        Err(_) => Box::new("error") as _,
+                        Ok(Some(line)) => Box::new(line) as _,
+                        Ok(None) | Err(_) => Box::new("error") as _,
                     },
                 },
-                line = gate.noticed() => Box::new(line) as _,
+                line = gate.noticed() => match line {
+                    Some(line) => Box::new(line) as _,
+                    None => {
+                        gate.refused();
+                        closed(gate.compartment()).await
+                    }
+                },
             };
             gate.refused();
             Err(refused)

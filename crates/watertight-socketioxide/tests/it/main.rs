@@ -13,6 +13,7 @@ mod early_events;
 mod goodbyes;
 mod heartbeats;
 mod isolation;
+mod latecomers;
 mod orphans;
 mod polling;
 mod protocols;
