@@ -184,9 +184,14 @@ struct How {
 }
 
 impl How {
-    fn set<L: Listener, M>(self, serving: Serve<L, M>) -> Serve<L, M> {
+    fn set<L, M>(self, serving: Serve<L, M>) -> Serve<L, M>
+    where
+        L: Listener,
+        L::Addr: Clone + Sync,
+    {
         let Self { notice, drain_timeout, pace, taken_over } = self;
         let serving = serving
+            .with_connect_info()
             .shutdown_notice(notice)
             .drain_timeout(drain_timeout)
             .answer_to_the_end(&TO_THE_END)

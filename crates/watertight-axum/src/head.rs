@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Method, Request, Uri, header};
 
 /// Gives the request a head of its own when it is one that is kept: it upgrades its connection, or opens an Engine.IO
-/// session. Nothing that is posted does.
+/// session. Nothing that is posted does. Not for those that [poll](polls).
 pub(crate) fn detach<B>(request: &mut Request<B>) {
     let posts = *request.method() == Method::POST;
     if !posts && (opens_session(request.uri()) || request.headers().contains_key(header::UPGRADE)) {
@@ -16,17 +16,23 @@ pub(crate) fn detach<B>(request: &mut Request<B>) {
     }
 }
 
+/// Whether a request goes on with an Engine.IO session by polling. Nearly every request of a client that polls does and
+/// comes by here, so it is known by how official clients begin their queries.
+pub(crate) fn polls(uri: &Uri) -> bool {
+    let Some(query) = uri.query().map(str::as_bytes) else { return false };
+    let pairs =
+        query.strip_prefix(b"EIO=4&transport=polling&").or(query.strip_prefix(b"EIO=3&transport=polling&"));
+    pairs.is_some_and(|pairs| {
+        // At the end, as theirs is and as long as the engine's ids are, or anywhere.
+        pairs.last_chunk::<21>().is_some_and(|end| end.starts_with(b"&sid="))
+            || pairs.split(|byte| *byte == b'&').any(|pair| pair.starts_with(b"sid="))
+    })
+}
+
 /// Whether the address is one that a client of Engine.IO has before it has a session.
 fn opens_session(uri: &Uri) -> bool {
-    let Some(query) = uri.query().map(str::as_bytes) else { return false };
-    // Every request of a client that polls comes by here, hence once through the query for both.
-    let ends = memchr::memchr_iter(b'&', query).map(|end| end + 1);
-    let (mut is_engines, mut has_session) = (false, false);
-    for begin in std::iter::once(0).chain(ends) {
-        is_engines |= query[begin..].starts_with(b"EIO=");
-        has_session |= query[begin..].starts_with(b"sid=");
-    }
-    is_engines && !has_session
+    let pairs = || uri.query().unwrap_or_default().split('&');
+    pairs().any(|pair| pair.starts_with("EIO=")) && !pairs().any(|pair| pair.starts_with("sid="))
 }
 
 fn copy<B>(request: &mut Request<B>) {
@@ -78,6 +84,22 @@ mod tests {
         assert!(request.headers()["x-own"].is_sensitive() && !request.headers()["upgrade"].is_sensitive());
         drop(before);
         assert!(read.is_unique());
+    }
+
+    #[test]
+    fn whoever_polls_is_known_by_the_query() {
+        let polls = |target: &'static str| super::polls(&Uri::from_static(target));
+        assert!(polls("/socket.io/?EIO=4&transport=polling&t=x&sid=y"));
+        assert!(polls("/socket.io/?EIO=3&transport=polling&sid=y&t=x"));
+        for other in [
+            "/",
+            "/socket.io/?EIO=4&transport=polling&t=x",
+            "/socket.io/?EIO=4&transport=websocket&sid=x",
+            "/socket.io/?transport=websocket&EIO=4&transport=polling&sid=x",
+            "/socket.io/?EIO=4&transport=polling&xsid=x",
+        ] {
+            assert!(!polls(other), "{other}");
+        }
     }
 
     #[test]

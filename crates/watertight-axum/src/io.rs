@@ -147,10 +147,10 @@ fn closed() -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionAborted, "the connection was closed by the server")
 }
 
+#[inline]
 fn keep(slot: &mut Option<Waker>, cx: &Context<'_>) {
-    match slot {
-        Some(waker) => waker.clone_from(cx.waker()),
-        None => *slot = Some(cx.waker().clone()),
+    if !slot.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+        *slot = Some(cx.waker().clone());
     }
 }
 
@@ -260,36 +260,41 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncRead for GuardedI
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let mut state = self.shared.state.lock();
         let State { open, ended, reader, unread, .. } = &mut *state;
-        if *ended {
-            return Poll::Ready(if open.is_some() { Ok(()) } else { Err(closed()) });
-        }
         let Some(Open { io, tasks }) = open else {
             return Poll::Ready(Err(closed()));
         };
-        tasks.note(&self.shared.transport);
+        if *ended {
+            return Poll::Ready(Ok(()));
+        }
         if let Some(waiting) = unread {
             if let Some(read) = waiting.take(buf) {
+                tasks.note(&self.shared.transport);
                 self.shared.transport.reads(true);
                 return Poll::Ready(read);
             }
             *unread = None;
         }
-        let before = buf.filled().len();
+        let room = buf.remaining();
         let polled = Pin::new(io).poll_read(cx, buf);
         if polled.is_pending() {
             keep(reader, cx);
+        } else {
+            // Whoever waits has nothing to make sense of.
+            tasks.note(&self.shared.transport);
         }
         // Whoever dies next on this thread, outside of any scope, dies of these bytes.
-        self.shared.transport.reads(buf.filled().len() > before);
+        self.shared.transport.reads(buf.remaining() < room);
         polled
     }
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> GuardedIo<IO> {
     /// One operation on the writing side.
+    #[inline]
     fn poll_out<R>(
         &self,
         cx: &mut Context<'_>,
+        notes: bool,
         operate: impl FnOnce(Pin<&mut IO>, &mut Context<'_>) -> Poll<io::Result<R>>,
         then: impl FnOnce(&R, &mut Watch),
     ) -> Poll<io::Result<R>> {
@@ -298,7 +303,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> GuardedIo<IO> {
         let Some(Open { io, tasks }) = open else {
             return Poll::Ready(Err(closed()));
         };
-        tasks.note(&self.shared.transport);
+        // Whoever flushes or shuts down has written.
+        if notes {
+            tasks.note(&self.shared.transport);
+        }
         let polled = operate(Pin::new(io), cx);
         if polled.is_pending() {
             keep(writer, cx);
@@ -322,7 +330,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> GuardedIo<IO> {
 
 impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncWrite for GuardedIo<IO> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_out(cx, |io, cx| io.poll_write(cx, buf), |written, watch| watch.written(&buf[..*written]))
+        self.poll_out(
+            cx,
+            true,
+            |io, cx| io.poll_write(cx, buf),
+            |written, watch| watch.written(&buf[..*written]),
+        )
     }
 
     fn poll_write_vectored(
@@ -332,6 +345,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncWrite for Guarded
     ) -> Poll<io::Result<usize>> {
         self.poll_out(
             cx,
+            true,
             |io, cx| io.poll_write_vectored(cx, bufs),
             |written, watch| {
                 let mut left = *written;
@@ -349,11 +363,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncWrite for Guarded
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_out(cx, |io, cx| io.poll_flush(cx), |(), watch| watch.flush())
+        self.poll_out(cx, false, |io, cx| io.poll_flush(cx), |(), watch| watch.flush())
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_out(cx, |io, cx| io.poll_shutdown(cx), |(), _| ())
+        self.poll_out(cx, false, |io, cx| io.poll_shutdown(cx), |(), _| ())
     }
 }
 

@@ -1,5 +1,6 @@
 //! The tower layer: a request that panics is answered, and an upgraded connection gets its compartment.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -50,10 +51,33 @@ pub struct GuardService<S> {
 }
 
 /// What all requests of a connection have in common. They share it, since a service is cloned for each of them.
-#[derive(Debug)]
 struct Served {
     connection: Connection,
     closing: Arc<Closing>,
+    connect_info: Option<ConnectInfoOf>,
+}
+
+/// Adds the client's address to a request.
+pub(crate) type ConnectInfoOf = Box<dyn Fn(&mut Extensions) + Send + Sync>;
+
+impl fmt::Debug for Served {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Served").field("connection", &self.connection).finish_non_exhaustive()
+    }
+}
+
+impl Served {
+    /// Adds to a request what it is to carry.
+    fn load(&self, extensions: &mut Extensions, polls: bool) {
+        // What asks for the connection are the requests that open a session or upgrade.
+        if !polls {
+            make_room(extensions);
+            extensions.insert(self.connection.clone());
+        }
+        if let Some(add) = &self.connect_info {
+            add(extensions);
+        }
+    }
 }
 
 /// Whether a server is shutting down, and what it answers all the same.
@@ -100,8 +124,13 @@ impl Closing {
 }
 
 impl<S> GuardService<S> {
-    pub(crate) fn new(inner: S, connection: Connection, closing: Arc<Closing>) -> Self {
-        Self { inner, served: Some(Arc::new(Served { connection, closing })) }
+    pub(crate) fn new(
+        inner: S,
+        connection: Connection,
+        closing: Arc<Closing>,
+        connect_info: Option<ConnectInfoOf>,
+    ) -> Self {
+        Self { inner, served: Some(Arc::new(Served { connection, closing, connect_info })) }
     }
 }
 
@@ -118,6 +147,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let polls = head::polls(request.uri());
         let origin = match &self.served {
             Some(served) => Origin::Served(Arc::clone(served)),
             None => Origin::Others(request.extensions().get::<Connection>().cloned()),
@@ -126,9 +156,11 @@ where
             if served.closing.refuses(&request) {
                 return GuardFuture { future: None, otherwise: StatusCode::SERVICE_UNAVAILABLE, origin };
             }
-            carry(request.extensions_mut(), served.connection.clone());
+            served.load(request.extensions_mut(), polls);
         }
-        head::detach(&mut request);
+        if !polls {
+            head::detach(&mut request);
+        }
         // Lent to the boundary and not moved through it: both are large.
         let (mut request, mut future) = (Some(request), None);
         quietly(|| future = request.take().map(|request| self.inner.call(request)));
@@ -136,9 +168,9 @@ where
     }
 }
 
-/// Adds the connection to a request's extensions.
-fn carry(extensions: &mut Extensions, connection: Connection) {
-    /// Has room for all that a request is given on its way to a handler: this, its client's address, and what axum's
+/// Makes room in a request's extensions.
+fn make_room(extensions: &mut Extensions) {
+    /// For all that a request is given on its way to a handler: its connection, its client's address, and what axum's
     /// router finds. With the room that the first of them makes, the fourth would have the table made anew.
     static ROOM: LazyLock<Extensions> = LazyLock::new(|| {
         #[derive(Clone)]
@@ -154,7 +186,6 @@ fn carry(extensions: &mut Extensions, connection: Connection) {
     if extensions.is_empty() {
         extensions.clone_from(&ROOM);
     }
-    extensions.insert(connection);
 }
 
 pin_project! {

@@ -12,7 +12,6 @@ use std::task::{self, Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
 use axum::response::Response;
 use axum::serve::{IncomingStream, Listener};
@@ -22,7 +21,7 @@ use tokio::time::Instant;
 use tower_service::Service;
 use watertight::{Connection, Notice};
 
-use crate::layer::{Closing, GuardService};
+use crate::layer::{Closing, ConnectInfoOf, GuardService};
 use crate::listener::GuardedListener;
 use crate::pace::Pace;
 
@@ -40,9 +39,9 @@ const LAST_RESPONSES: Duration = Duration::from_millis(500);
 /// A [`Router`] is shared by all connections, as one of `into_make_service` is: axum would make a new one for each, with new
 /// layers around its handlers. Pass a service that makes one where a layer is to count for each connection alone.
 ///
-/// Every request carries its [`Connection`] and, for listeners whose addresses can be cloned,
-/// `ConnectInfo` with the client's address in its extensions: pass the router itself, without
-/// `into_make_service_with_connect_info`, which axum has for its own listeners only.
+/// Every request carries its [`Connection`] in its extensions, but for those that go on with an Engine.IO session by polling,
+/// which no handler ever sees. Handlers that ask for `ConnectInfo` need [`with_connect_info`](Serve::with_connect_info): pass
+/// the router itself, without `into_make_service_with_connect_info`, which axum has for its own listeners only.
 ///
 /// ```no_run
 /// # async fn example() -> std::io::Result<()> {
@@ -69,12 +68,13 @@ pub fn serve<L: Listener, M>(listener: L, app: M) -> Serve<L, M> {
         notice,
         answered: &[],
         taken_over: Box::new(|| false),
+        connect_info: None,
     }
 }
 
 /// The future of [`serve`].
 #[must_use = "futures must be awaited or polled"]
-pub struct Serve<L, M, F = Pending<()>> {
+pub struct Serve<L: Listener, M, F = Pending<()>> {
     listener: GuardedListener<L>,
     app: M,
     signal: F,
@@ -83,6 +83,7 @@ pub struct Serve<L, M, F = Pending<()>> {
     /// Paths that are answered to the end.
     answered: &'static [&'static str],
     taken_over: TakenOver,
+    connect_info: Option<fn(L::Addr) -> ConnectInfoOf>,
 }
 
 /// Says whether another process accepts from the same socket.
@@ -97,8 +98,23 @@ impl<L: Listener, M, F> Serve<L, M, F> {
     where
         G: Future<Output = ()> + Send + 'static,
     {
-        let Self { listener, app, signal: _, drain_timeout, notice, answered, taken_over } = self;
-        Serve { listener, app, signal, drain_timeout, notice, answered, taken_over }
+        let Self { listener, app, signal: _, drain_timeout, notice, answered, taken_over, connect_info } =
+            self;
+        Serve { listener, app, signal, drain_timeout, notice, answered, taken_over, connect_info }
+    }
+
+    /// Adds axum's `ConnectInfo` with the client's address to every request, as the router's
+    /// `into_make_service_with_connect_info` does for axum's own `serve`. Default: none has it, as there.
+    pub fn with_connect_info(mut self) -> Self
+    where
+        L::Addr: Clone + Sync,
+    {
+        self.connect_info = Some(|address| {
+            Box::new(move |extensions| {
+                extensions.insert(ConnectInfo(address.clone()));
+            })
+        });
+        self
     }
 
     /// How long to wait for the clients to be gone. Default 10 s.
@@ -161,11 +177,12 @@ where
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let Self { listener, app, signal, drain_timeout, notice, answered, taken_over } = self;
+            let Self { listener, app, signal, drain_timeout, notice, answered, taken_over, connect_info } =
+                self;
             let (server, accepted, stopper) = (listener.server(), listener.accepted(), listener.stopper());
             let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
             let closing = Arc::new(Closing::new(answered));
-            let app = GuardedMakeService::new(app, Arc::clone(&closing));
+            let app = GuardedMakeService::new(app, Arc::clone(&closing), connect_info);
             let serving = axum::serve(listener, app)
                 .with_graceful_shutdown(async move {
                     // An error means that the sender is gone, and with it this whole future.
@@ -214,7 +231,7 @@ where
     }
 }
 
-impl<L: fmt::Debug, M: fmt::Debug, F> fmt::Debug for Serve<L, M, F> {
+impl<L: Listener + fmt::Debug, M: fmt::Debug, F> fmt::Debug for Serve<L, M, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Serve")
             .field("listener", &self.listener)
@@ -225,20 +242,21 @@ impl<L: fmt::Debug, M: fmt::Debug, F> fmt::Debug for Serve<L, M, F> {
 }
 
 /// Makes the guarded service of one connection.
-struct GuardedMakeService<M, S> {
+struct GuardedMakeService<M, S, A> {
     inner: M,
     /// Where what is served is a router: all connections share it. axum would make a new one for each, which is 2 KiB or more.
     router: Option<Router>,
     closing: Arc<Closing>,
+    connect_info: Option<fn(A) -> ConnectInfoOf>,
     _made: PhantomData<fn() -> S>,
 }
 
-impl<M: 'static, S: 'static> GuardedMakeService<M, S> {
-    fn new(inner: M, closing: Arc<Closing>) -> Self {
+impl<M: 'static, S: 'static, A> GuardedMakeService<M, S, A> {
+    fn new(inner: M, closing: Arc<Closing>, connect_info: Option<fn(A) -> ConnectInfoOf>) -> Self {
         let router = (&inner as &dyn Any).downcast_ref::<Router>();
         // As `Router::into_make_service` does.
         let router = router.map(|router| router.clone().with_state(()));
-        Self { inner, router, closing, _made: PhantomData }
+        Self { inner, router, closing, connect_info, _made: PhantomData }
     }
 
     /// The router, where that is what `inner` makes.
@@ -249,16 +267,16 @@ impl<M: 'static, S: 'static> GuardedMakeService<M, S> {
     }
 }
 
-impl<'a, L, M, S> Service<IncomingStream<'a, GuardedListener<L>>> for GuardedMakeService<M, S>
+impl<'a, L, M, S> Service<IncomingStream<'a, GuardedListener<L>>> for GuardedMakeService<M, S, L::Addr>
 where
     L: Listener,
-    L::Addr: Clone + Sync,
+    L::Addr: Clone,
     M: Service<IncomingStream<'a, GuardedListener<L>>, Error = Infallible, Response = S> + 'static,
     S: 'static,
 {
-    type Response = GuardService<WithConnectInfo<S, L::Addr>>;
+    type Response = GuardService<S>;
     type Error = Infallible;
-    type Future = MakeFuture<Either<M::Future, Ready<Result<S, Infallible>>>, L::Addr>;
+    type Future = MakeFuture<Either<M::Future, Ready<Result<S, Infallible>>>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
@@ -266,59 +284,33 @@ where
 
     fn call(&mut self, stream: IncomingStream<'a, GuardedListener<L>>) -> Self::Future {
         let connection: Connection = stream.io().connection();
-        let address = stream.remote_addr().clone();
+        let connect_info = self.connect_info.map(|of| of(stream.remote_addr().clone()));
         let made = match self.shared() {
             Some(made) => Either::Right(ready(Ok(made))),
             None => Either::Left(self.inner.call(stream)),
         };
-        MakeFuture { made, of: Some((connection, address, Arc::clone(&self.closing))) }
+        MakeFuture { made, of: Some((connection, Arc::clone(&self.closing), connect_info)) }
     }
 }
 
 pin_project! {
-    struct MakeFuture<F, A> {
+    struct MakeFuture<F> {
         #[pin]
         made: F,
-        of: Option<(Connection, A, Arc<Closing>)>,
+        of: Option<(Connection, Arc<Closing>, Option<ConnectInfoOf>)>,
     }
 }
 
-impl<F, S, A> Future for MakeFuture<F, A>
+impl<F, S> Future for MakeFuture<F>
 where
     F: Future<Output = Result<S, Infallible>>,
 {
-    type Output = Result<GuardService<WithConnectInfo<S, A>>, Infallible>;
+    type Output = Result<GuardService<S>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let inner = task::ready!(this.made.poll(cx))?;
-        let (connection, address, closing) = this.of.take().expect("polled after it answered");
-        Poll::Ready(Ok(GuardService::new(WithConnectInfo { inner, address }, connection, closing)))
-    }
-}
-
-/// Adds the client's address to the request.
-#[derive(Clone)]
-pub(crate) struct WithConnectInfo<S, A> {
-    inner: S,
-    address: A,
-}
-
-impl<S, A> Service<Request<Body>> for WithConnectInfo<S, A>
-where
-    S: Service<Request<Body>>,
-    A: Clone + Send + Sync + 'static,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = S::Future;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        request.extensions_mut().insert(ConnectInfo(self.address.clone()));
-        self.inner.call(request)
+        let (connection, closing, connect_info) = this.of.take().expect("polled after it answered");
+        Poll::Ready(Ok(GuardService::new(inner, connection, closing, connect_info)))
     }
 }

@@ -35,6 +35,7 @@ pub struct Compartment {
     rates: Option<Box<Rates>>,
     opened: Instant,
     state: StateCell,
+    registered: AtomicBool,
     faults: AtomicU32,
     failed_events: AtomicU32,
     /// The server's runtime, on which the parts' own code has to run when they are sealed.
@@ -106,6 +107,7 @@ impl Compartment {
             rates,
             opened: Instant::now(),
             state: StateCell::new(),
+            registered: AtomicBool::new(false),
             faults: AtomicU32::new(0),
             failed_events: AtomicU32::new(0),
             runtime,
@@ -210,6 +212,13 @@ impl Compartment {
         self.change(|who| who.identity = Some(identity));
     }
 
+    /// Whether rates are set, so that each message has to be [admitted](Self::admit).
+    #[must_use]
+    #[inline]
+    pub fn is_limited(&self) -> bool {
+        self.rates.is_some()
+    }
+
     /// Whether its client may send one more message, of so many bytes. Costs nothing unless rates are set.
     ///
     /// # Errors
@@ -298,6 +307,18 @@ impl Compartment {
         self.state.get() == State::Live
     }
 
+    /// Whether the registry knows it.
+    #[must_use]
+    #[inline]
+    pub fn is_registered(&self) -> bool {
+        self.registered.load(Ordering::Relaxed)
+    }
+
+    /// For the registry.
+    pub(crate) fn set_registered(&self, registered: bool) {
+        self.registered.store(registered, Ordering::Relaxed);
+    }
+
     /// Takes the right to seal it. Only one caller ever gets `true`.
     pub(crate) fn begin_seal(&self) -> bool {
         self.state.advance(State::Live, State::Sealing)
@@ -362,13 +383,6 @@ impl Compartment {
                 return Some(part);
             }
         }
-    }
-
-    /// The part that has been there for longest, if it is of type `S`.
-    pub fn oldest_part<S: Seal>(&self) -> Option<Arc<S>> {
-        let oldest: Arc<dyn std::any::Any + Send + Sync> =
-            self.parts.lock().iter().find_map(Weak::upgrade)?;
-        oldest.downcast::<S>().ok()
     }
 
     /// The last part before this place that is still there, and its own place. Only one, since whoever drops a part may be

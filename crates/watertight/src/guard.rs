@@ -101,20 +101,37 @@ fn enter<R, N: FnOnce(&Notice) + Send + 'static>(
     responder: &mut Option<N>,
     work: impl FnOnce() -> R,
 ) -> Result<R, Caught> {
-    let outer = scope::enter(scope.take());
+    let outer = scope::enter(scope);
     let result = catch_unwind(AssertUnwindSafe(work));
-    let inner = scope::leave(outer);
-    *scope = inner.scope;
-    if let (Err(_), Some(scope)) = (&result, &scope) {
+    let seen = scope::leave(scope, outer);
+    match result {
+        Ok(result) => {
+            if let Some(seen) = seen {
+                settle(seen, false, responder);
+            }
+            Ok(result)
+        }
+        Err(payload) => Err(caught(payload, seen, scope.as_ref(), responder)),
+    }
+}
+
+/// A panic has unwound to a boundary.
+#[cold]
+fn caught<N: FnOnce(&Notice) + Send + 'static>(
+    payload: Box<dyn Any + Send>,
+    seen: Option<Box<Report>>,
+    scope: Option<&Scope>,
+    responder: &mut Option<N>,
+) -> Caught {
+    if let Some(scope) = scope {
         // Before anybody else can be let in to try.
         scope.failed();
     }
-    if let Some(seen) = inner.pending {
-        settle(seen, result.is_err(), responder);
-    } else if let Err(payload) = &result {
-        report_unseen(&**payload, scope.as_ref(), responder);
+    match seen {
+        Some(seen) => settle(seen, true, responder),
+        None => report_unseen(&*payload, scope, responder),
     }
-    result.map_err(Caught)
+    Caught(payload)
 }
 
 /// A panic on its way from one thread to another: nobody has decided on it yet.
@@ -124,10 +141,10 @@ pub(crate) struct Carried {
 }
 
 /// Runs `work` inside `scope` for a boundary in another thread, which is given the panic to go on with.
-pub(crate) fn carry<R>(scope: Option<Scope>, work: impl FnOnce() -> R) -> Result<R, Carried> {
-    let outer = scope::enter(scope);
+pub(crate) fn carry<R>(mut scope: Option<Scope>, work: impl FnOnce() -> R) -> Result<R, Carried> {
+    let outer = scope::enter(&mut scope);
     let result = catch_unwind(AssertUnwindSafe(work));
-    let mut seen = scope::leave(outer).pending;
+    let seen = scope::leave(&mut scope, outer);
     match result {
         Ok(result) => {
             if let Some(seen) = seen {
@@ -135,7 +152,7 @@ pub(crate) fn carry<R>(scope: Option<Scope>, work: impl FnOnce() -> R) -> Result
             }
             Ok(result)
         }
-        Err(payload) => Err(Carried { payload: Some(payload), seen: seen.take() }),
+        Err(payload) => Err(Carried { payload: Some(payload), seen }),
     }
 }
 
@@ -222,9 +239,8 @@ pin_project! {
     {
         scope: Option<Scope>,
         responder: Option<N>,
+        // To be kept by the handler that its scope is for: the scope ends with it.
         deadline: Deadline,
-        // Whether it is the handler that its scope is for: it ends with it, and keeps to its deadline.
-        is_handler: bool,
         #[pin]
         future: Option<F>,
     }
@@ -253,20 +269,14 @@ where
     /// a fault fails only this piece of work.
     #[inline]
     pub fn new(scope: Scope, future: F, responder: Option<N>) -> Self {
-        Self {
-            scope: Some(scope),
-            responder,
-            deadline: Deadline::default(),
-            is_handler: false,
-            future: Some(future),
-        }
+        Self { scope: Some(scope), responder, deadline: Deadline::default(), future: Some(future) }
     }
 
     /// Marks the future as the handler that its scope is for, and cancels it when it still runs after the time that the scope's [deadline](Scope::deadline) gives it, if
     /// any: that is a [`Fault::Deadline`] of the scope's compartment.
     #[inline]
     pub fn as_handler(mut self) -> Self {
-        self.is_handler = true;
+        self.deadline = Deadline::kept();
         self
     }
 
@@ -296,7 +306,8 @@ where
     /// When polled again after it answered.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let limit = this.scope.as_ref().filter(|_| *this.is_handler).and_then(Scope::deadline);
+        let is_handler = this.deadline.is_kept();
+        let limit = this.scope.as_ref().filter(|_| is_handler).and_then(Scope::deadline);
         if let Some(limit) = limit {
             this.deadline.begin(limit);
         }
@@ -308,30 +319,24 @@ where
             }
             polled
         });
-        match polled {
-            Ok(Poll::Pending) => match (limit, &this.scope) {
-                (Some(limit), Some(scope)) => {
-                    ready!(this.deadline.poll_passed(cx));
-                    report_deadline(scope, limit, this.responder);
-                    // In its scope: what it holds may panic when it is dropped.
-                    let _reported = enter(this.scope, this.responder, || this.future.set(None));
-                    Poll::Ready(Err(Caught(Box::new("ran past its deadline"))))
-                }
-                _ => Poll::Pending,
-            },
+        let caught = match polled {
             Ok(Poll::Ready(output)) => {
-                if let (true, Some(scope)) = (*this.is_handler, &this.scope) {
+                if let (true, Some(scope)) = (is_handler, &this.scope) {
                     scope.succeeded();
                 }
-                Poll::Ready(Ok(output))
+                return Poll::Ready(Ok(output));
             }
-            Err(caught) => {
-                if this.scope.is_some() {
-                    let _reported = enter(this.scope, this.responder, || this.future.set(None));
-                }
-                Poll::Ready(Err(caught))
+            Ok(Poll::Pending) => {
+                let (Some(limit), Some(scope)) = (limit, &this.scope) else { return Poll::Pending };
+                ready!(this.deadline.poll_passed(cx));
+                report_deadline(scope, limit, this.responder);
+                Caught(Box::new("ran past its deadline"))
             }
-        }
+            Err(caught) => caught,
+        };
+        // In its scope: what it holds may panic when it is dropped.
+        let _reported = enter(this.scope, this.responder, || this.future.set(None));
+        Poll::Ready(Err(caught))
     }
 }
 

@@ -79,6 +79,7 @@ pub struct Stats {
 
 /// The recovery of this process, when one is installed.
 #[must_use]
+#[inline]
 pub fn installed() -> Option<&'static Watertight> {
     INSTALLED.get()
 }
@@ -240,6 +241,7 @@ impl Watertight {
 
     /// The breakers of all activities.
     #[must_use]
+    #[inline]
     pub fn breakers(&self) -> &Breakers {
         &self.inner.breakers
     }

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,15 +35,14 @@ struct Parts {
     tries: Option<Box<Mutex<Option<Probe>>>>,
 }
 
-/// What this thread knows about the code that runs on it.
+/// What this thread knows about the code that runs on it. It has nothing to drop, so that it costs no look at whether it is
+/// there, and is there for as long as its thread.
 struct ThreadState {
-    current: Cell<Option<Scope>>,
+    current: Cell<Option<ManuallyDrop<Scope>>>,
     /// A panic that the hook has seen in the current scope and nobody has decided on yet: it either
     /// unwinds out of a scope or is caught by the application before that.
-    pending: Cell<Option<Box<Report>>>,
+    pending: Cell<Option<ManuallyDrop<Box<Report>>>>,
     place: Cell<Place>,
-    /// How deep scopes are nested.
-    depth: Cell<u32>,
 }
 
 /// Where on the board a thread says what it works on.
@@ -51,34 +51,62 @@ enum Place {
     /// It has not entered a scope yet.
     Unknown,
     At(Slot),
-    /// Nowhere: the board is full.
+    /// Nowhere: the board is full, or the thread ends.
     Nowhere,
 }
 
 thread_local! {
     static THREAD: ThreadState = const {
-        ThreadState {
-            current: Cell::new(None),
-            pending: Cell::new(None),
-            place: Cell::new(Place::Unknown),
-            depth: Cell::new(0),
-        }
+        ThreadState { current: Cell::new(None), pending: Cell::new(None), place: Cell::new(Place::Unknown) }
     };
+
+    /// Dropped when the thread ends.
+    static CLAIMED: Claimed = const { Claimed(Cell::new(None)) };
+}
+
+/// The slot that is to be given back.
+struct Claimed(Cell<Option<Slot>>);
+
+impl Drop for Claimed {
+    fn drop(&mut self) {
+        if let Some(slot) = self.0.take() {
+            THREAD.with(|thread| thread.place.set(Place::Nowhere));
+            slot.release();
+        }
+    }
 }
 
 impl ThreadState {
-    /// Goes on with another frame, `depth` scopes deep; answers the one before.
     #[inline]
-    fn swap(&self, next: Frame, depth: u32) -> Frame {
-        let Frame { scope, pending } = next;
-        let (entry, is_idle) = (scope.as_ref().map_or(Entry::IDLE, |scope| scope.0.entry), scope.is_none());
-        let before = Frame { scope: self.current.replace(scope), pending: self.pending.replace(pending) };
-        self.depth.set(depth);
-        // Says on the board what comes next.
+    fn swap_current(&self, scope: &mut Option<Scope>) {
+        let before = self.current.replace(scope.take().map(ManuallyDrop::new));
+        *scope = before.map(ManuallyDrop::into_inner);
+    }
+
+    #[inline]
+    fn swap_pending(&self, pending: Option<Box<Report>>) -> Option<Box<Report>> {
+        self.pending.replace(pending.map(ManuallyDrop::new)).map(ManuallyDrop::into_inner)
+    }
+
+    /// Says on the board that it has entered a scope. It is handed `pending` for its caller, who has nothing to keep then.
+    #[inline(never)]
+    fn enters(&self, entry: Entry, pending: Option<Box<Report>>) -> Option<Box<Report>> {
         if let Some(slot) = self.slot() {
-            slot.write(entry, depth, is_idle || before.scope.is_none());
+            slot.enter(entry);
         }
-        before
+        pending
+    }
+
+    /// Says on the board that it has left a scope. As above.
+    #[inline(never)]
+    fn leaves(&self, pending: Option<Box<Report>>) -> Option<Box<Report>> {
+        let outer = self.current.take();
+        let entry = outer.as_deref().map_or(Entry::IDLE, |scope| scope.0.entry);
+        self.current.set(outer);
+        if let Some(slot) = self.slot() {
+            slot.leave(entry);
+        }
+        pending
     }
 
     /// Its place on the board.
@@ -93,7 +121,13 @@ impl ThreadState {
 
     #[cold]
     fn find_place(&self) -> Option<Slot> {
-        let slot = Board::global().claim();
+        // Not while the thread ends: nobody would give the slot back.
+        let slot = CLAIMED.try_with(|claimed| {
+            let slot = Board::global().claim();
+            claimed.0.set(slot);
+            slot
+        });
+        let slot = slot.ok().flatten();
         if let Some(slot) = slot {
             slot.enrol(stacks::enrol());
         }
@@ -102,27 +136,17 @@ impl ThreadState {
     }
 }
 
-impl Drop for ThreadState {
-    fn drop(&mut self) {
-        if let Place::At(slot) = self.place.get() {
-            slot.release();
-        }
-    }
-}
-
 /// Says on the board that the calling thread is one of the lanes'.
 pub(crate) fn lane_thread() {
-    // A thread that has just begun has its local storage; a full board only leaves it unwatched.
-    let _ = THREAD.try_with(|thread| {
-        if let Some(slot) = thread.slot() {
-            slot.set_lane();
-        }
-    });
+    // A full board only leaves it unwatched.
+    if let Some(slot) = THREAD.with(ThreadState::slot) {
+        slot.set_lane();
+    }
 }
 
 /// Runs `work` with the calling thread not watched: it may take as long as it likes.
 pub(crate) fn unwatched<R>(work: impl FnOnce() -> R) -> R {
-    let slot = THREAD.try_with(ThreadState::slot).ok().flatten();
+    let slot = THREAD.with(ThreadState::slot);
     let before = slot.map(|slot| slot.set_unwatched(true));
     let result = work();
     if let (Some(slot), Some(before)) = (slot, before) {
@@ -135,11 +159,9 @@ pub(crate) fn unwatched<R>(work: impl FnOnce() -> R) -> R {
 /// sense of outside of any scope; 0 when it has done so.
 #[inline]
 pub(crate) fn reads(compartment: u64) {
-    let _ = THREAD.try_with(|thread| {
-        if let Some(slot) = thread.slot() {
-            slot.reads(compartment);
-        }
-    });
+    if let Some(slot) = THREAD.with(ThreadState::slot) {
+        slot.reads(compartment);
+    }
 }
 
 impl Scope {
@@ -212,19 +234,16 @@ impl Scope {
         self.0.deadline
     }
 
-    /// The scope that the calling code runs in. `None` outside of any, and while the thread's local
-    /// storage is being torn down.
+    /// The scope that the calling code runs in. `None` outside of any.
     #[must_use]
     #[inline]
     pub fn current() -> Option<Self> {
-        THREAD
-            .try_with(|thread| {
-                let scope = thread.current.take();
-                thread.current.set(scope.clone());
-                scope
-            })
-            .ok()
-            .flatten()
+        THREAD.with(|thread| {
+            let current = thread.current.take();
+            let scope = current.as_deref().cloned();
+            thread.current.set(current);
+            scope
+        })
     }
 
     /// The compartment that the code works for.
@@ -246,11 +265,9 @@ impl Scope {
     /// and the compiler sees to it, since it cannot be sent to another thread.
     #[must_use = "the scope is left when the guard is dropped"]
     pub fn enter(&self) -> Entered {
-        Entered {
-            outer: enter(Some(self.clone())),
-            was_panicking: std::thread::panicking(),
-            _not_send: PhantomData,
-        }
+        let mut scope = Some(self.clone());
+        let pending = enter(&mut scope);
+        Entered { outer: scope, pending, was_panicking: std::thread::panicking(), _not_send: PhantomData }
     }
 }
 
@@ -265,7 +282,8 @@ impl fmt::Debug for Scope {
 
 /// Leaves the scope when dropped. See [`Scope::enter`].
 pub struct Entered {
-    outer: Frame,
+    outer: Option<Scope>,
+    pending: Option<Box<Report>>,
     /// Entered by a destructor during unwinding: that panic comes from the code around.
     was_panicking: bool,
     _not_send: PhantomData<*const ()>,
@@ -274,8 +292,7 @@ pub struct Entered {
 impl Drop for Entered {
     fn drop(&mut self) {
         let escapes = std::thread::panicking() && !self.was_panicking;
-        let Frame { scope: _left, pending } = leave(std::mem::take(&mut self.outer));
-        if let Some(report) = pending {
+        if let Some(report) = leave(&mut self.outer, self.pending.take()) {
             submit(report, if escapes { Outcome::Escaped } else { Outcome::Caught });
         }
     }
@@ -283,46 +300,43 @@ impl Drop for Entered {
 
 impl fmt::Debug for Entered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Entered").field("previous", &self.outer.scope).finish_non_exhaustive()
+        f.debug_struct("Entered").field("previous", &self.outer).finish_non_exhaustive()
     }
 }
 
-/// What a thread is at: a scope, and a panic in it that nobody has decided on. Put aside while work in another scope runs,
-/// since destructors enter scopes while the code around unwinds, and its panic is for its own boundary to decide.
-#[derive(Default)]
-pub(crate) struct Frame {
-    pub(crate) scope: Option<Scope>,
-    pub(crate) pending: Option<Box<Report>>,
+/// Makes `scope` the current one, and puts the one before into its place, until [`leave`] is given both. Answers a panic in
+/// that one that nobody has decided on, which is put aside: destructors enter scopes while the code around unwinds, and its
+/// panic is for its own boundary to decide.
+pub(crate) fn enter(scope: &mut Option<Scope>) -> Option<Box<Report>> {
+    THREAD.with(|thread| {
+        let entry = scope.as_ref().map_or(Entry::IDLE, |scope| scope.0.entry);
+        thread.swap_current(scope);
+        let pending = thread.swap_pending(None);
+        match thread.place.get() {
+            Place::At(slot) if slot.enters_quickly(entry) => pending,
+            _ => thread.enters(entry, pending),
+        }
+    })
 }
 
-/// Makes `scope` the current one, until [`leave`] is given what this answers. Without thread-local storage (teardown) nothing
-/// changes.
-#[inline]
-pub(crate) fn enter(scope: Option<Scope>) -> Frame {
-    let inner = Frame { scope, pending: None };
-    THREAD.try_with(move |thread| thread.swap(inner, thread.depth.get().wrapping_add(1))).unwrap_or_default()
-}
-
-/// Makes what was put aside by [`enter`] current again, and answers what is left.
-#[inline]
-pub(crate) fn leave(outer: Frame) -> Frame {
-    THREAD.try_with(move |thread| thread.swap(outer, thread.depth.get().wrapping_sub(1))).unwrap_or_default()
+/// Makes `outer` current again, which [`enter`] put into the place of the scope that is left and which changes places with it
+/// now, and the panic that was put aside. Answers one in the scope that is left.
+pub(crate) fn leave(outer: &mut Option<Scope>, pending: Option<Box<Report>>) -> Option<Box<Report>> {
+    THREAD.with(|thread| {
+        thread.swap_current(outer);
+        let pending = thread.swap_pending(pending);
+        match thread.place.get() {
+            Place::At(slot) if slot.leaves_quickly() => pending,
+            _ => thread.leaves(pending),
+        }
+    })
 }
 
 /// Keeps a panic that the hook saw until its scope is left. One that is already waiting did not
 /// unwind to a boundary: the application caught it.
 pub(crate) fn set_pending(report: Box<Report>) {
-    let mut report = Some(report);
-    let earlier = THREAD.try_with(|thread| thread.pending.replace(report.take()));
-    match earlier {
-        Ok(Some(earlier)) => submit(earlier, Outcome::Caught),
-        Ok(None) => {}
-        // Thread teardown: nobody will come to decide.
-        Err(_) => {
-            if let Some(report) = report {
-                submit(report, Outcome::Escaped);
-            }
-        }
+    if let Some(earlier) = THREAD.with(|thread| thread.swap_pending(Some(report))) {
+        submit(earlier, Outcome::Caught);
     }
 }
 
@@ -414,9 +428,10 @@ mod tests {
         struct AsksInDrop;
         impl Drop for AsksInDrop {
             fn drop(&mut self) {
-                // Thread-local storage may be gone: asking, entering and leaving must do nothing then.
-                let _ = Scope::current();
-                drop(scope(7).enter());
+                // The thread's slot may have been given back: entering must not write there then.
+                assert_eq!(current(), None);
+                let _entered = scope(7).enter();
+                assert_eq!(current().as_deref(), Some("7"));
             }
         }
         thread_local!(static LATE: AsksInDrop = const { AsksInDrop });

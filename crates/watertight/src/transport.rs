@@ -26,13 +26,15 @@ static CONNECTIONS: AtomicUsize = AtomicUsize::new(0);
 pub struct Transport {
     peer: Option<SocketAddr>,
     lease: OnceLock<Lease>,
+    /// The key of its compartment, 0 while there is none: every read asks for it.
+    key: AtomicU64,
 }
 
 impl Transport {
     /// A connection from `peer`.
     #[must_use]
     pub fn new(peer: Option<SocketAddr>) -> Arc<Self> {
-        Arc::new(Self { peer, lease: OnceLock::new() })
+        Arc::new(Self { peer, lease: OnceLock::new(), key: AtomicU64::new(0) })
     }
 
     /// The address at its other end.
@@ -44,7 +46,9 @@ impl Transport {
     /// Links it to its compartment, for ever. `false` when it is linked to another one already.
     pub fn link(&self, lease: Lease) -> bool {
         let key = lease.key();
-        self.lease.get_or_init(|| lease).key() == key
+        let linked = self.lease.get_or_init(|| lease).key();
+        self.key.store(linked, Ordering::Relaxed);
+        linked == key
     }
 
     /// The compartment it belongs to alone.
@@ -58,8 +62,7 @@ impl Transport {
     /// there are no more. If the process dies meanwhile, it was this client's transport.
     #[inline]
     pub fn reads(&self, bytes: bool) {
-        let linked = self.lease.get().filter(|_| bytes);
-        scope::reads(linked.map_or(0, |lease| lease.key()));
+        scope::reads(if bytes { self.key.load(Ordering::Relaxed) } else { 0 });
     }
 
     /// The transport that the given task polls. Takes no lock.

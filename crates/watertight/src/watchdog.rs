@@ -50,7 +50,7 @@ struct Turn {
     number: u64,
     since: Option<Instant>,
     /// The scope that it is in now, which may be a nested one, and since when.
-    step: Option<(u64, Instant)>,
+    step: Option<((u64, u64), Instant)>,
     told: Option<Told>,
 }
 

@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
@@ -93,8 +94,12 @@ fn while_at_work(name: &str, work: impl FnOnce(&Barrier) + Send, look: impl FnOn
         });
         spawned.expect("a thread");
         meet.wait();
-        look(number.load(Ordering::Acquire));
+        // The thread ends in any case, or a test that fails would hang.
+        let looked = catch_unwind(AssertUnwindSafe(|| look(number.load(Ordering::Acquire))));
         meet.wait();
+        if let Err(panic) = looked {
+            resume_unwind(panic);
+        }
     });
 }
 
@@ -357,7 +362,7 @@ fn the_ring_keeps_the_last(here: Here) {
         let last = here.thread_named("worker-f").last;
         let names: Vec<_> =
             last.iter().filter_map(|line| Some(line.activity.as_ref()?.name.clone())).collect();
-        let expected: Vec<_> = NAMES.iter().rev().take(16).map(|name| (*name).to_owned()).collect();
+        let expected: Vec<_> = NAMES.iter().rev().take(15).map(|name| (*name).to_owned()).collect();
         assert_eq!(names, expected);
     });
 }

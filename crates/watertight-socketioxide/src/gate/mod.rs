@@ -143,9 +143,9 @@ impl<A: Adapter> Gate<A> {
         T: 'static,
     {
         let activity = Activity::new(ActivityKind::Event, socket.ns().to_owned(), event.clone());
-        let handler = Scoped::new(handler, Arc::clone(&self.compartment), activity);
-        let handler: Arc<dyn Dispatch<A>> = Arc::new(handler);
-        let delivers = self.hold.register(event.clone(), Arc::clone(&handler));
+        let handler = Arc::new(Scoped::new(handler, Arc::clone(&self.compartment), activity));
+        let known: Arc<dyn Dispatch<A>> = Arc::<Scoped<H, T>>::clone(&handler);
+        let delivers = self.hold.register(event.clone(), known);
         socket.on(event, MessageGuard::new(Arc::clone(self), handler));
         // Registered late: what came for it already has waited for this.
         if delivers {
@@ -175,6 +175,12 @@ impl<A: Adapter> Gate<A> {
     }
 
     // Events.
+
+    /// Whether nothing about an event is to be asked here: it goes to its handler, here and now.
+    #[inline]
+    pub(crate) fn is_wide_open(&self) -> bool {
+        self.hold.phase() == Phase::Open && self.line.is_none() && !self.compartment.is_limited()
+    }
 
     /// An event for `handler`: it goes to it now, or is held, or dropped for ever.
     pub(crate) fn event(

@@ -143,6 +143,7 @@ impl<H, T> Scoped<H, T> {
         Self { handler, compartment, activity, scope: OnceLock::new(), _arguments: PhantomData }
     }
 
+    #[inline]
     fn scope(&self) -> &Scope {
         self.scope.get_or_init(|| Scope::for_handler(Arc::clone(&self.compartment), self.activity.clone()))
     }
@@ -158,16 +159,19 @@ where
         if !self.compartment.is_live() {
             return;
         }
+        let mut scope = self.scope().clone();
         let breakers = watertight::installed().map(Watertight::breakers);
-        let scope = match breakers.map(|breakers| breakers.admission(&self.activity)) {
-            None | Some(Admission::Pass) => self.scope().clone(),
-            Some(Admission::Probe(probe)) => self.scope().trying(probe),
-            Some(Admission::Refused { retry_after }) => {
-                return refuse(&s, ack_id, &Refusal::breaker_open(retry_after));
+        if let Some(breakers) = breakers.filter(|breakers| !breakers.are_closed()) {
+            match breakers.admission(&self.activity) {
+                Admission::Pass => {}
+                Admission::Probe(probe) => scope = scope.trying(probe),
+                Admission::Refused { retry_after } => {
+                    return refuse(&s, ack_id, &Refusal::breaker_open(retry_after));
+                }
+                // A kind of admission that is not known here yet.
+                _ => return,
             }
-            // A kind of admission that is not known here yet.
-            Some(_) => return,
-        };
+        }
         let ack = AckError::responder(AckError::new(&s, ack_id));
         // A panic has been reported; who called goes on.
         let _ = watertight::run(scope, ack, || self.handler.call(s, v, ack_id));
@@ -176,13 +180,13 @@ where
 
 /// What is registered with socketioxide for one event. Holds the message back while the connect handler is
 /// still registering events, and drops it once the compartment is being sealed.
-pub(crate) struct MessageGuard<A: Adapter> {
+pub(crate) struct MessageGuard<A: Adapter, H, T> {
     gate: Arc<Gate<A>>,
-    handler: Arc<dyn Dispatch<A>>,
+    handler: Arc<Scoped<H, T>>,
 }
 
-impl<A: Adapter> MessageGuard<A> {
-    pub(crate) fn new(gate: Arc<Gate<A>>, handler: Arc<dyn Dispatch<A>>) -> Self {
+impl<A: Adapter, H, T> MessageGuard<A, H, T> {
+    pub(crate) fn new(gate: Arc<Gate<A>>, handler: Arc<Scoped<H, T>>) -> Self {
         Self { gate, handler }
     }
 }
@@ -191,9 +195,19 @@ impl<A: Adapter> MessageGuard<A> {
 #[derive(Debug)]
 pub(crate) enum ViaGuard {}
 
-impl<A: Adapter> socketioxide::handler::MessageHandler<A, ViaGuard> for MessageGuard<A> {
+impl<A, H, T> socketioxide::handler::MessageHandler<A, ViaGuard> for MessageGuard<A, H, T>
+where
+    A: Adapter,
+    H: MessageHandler<A, T>,
+    T: 'static,
+{
     fn call(&self, s: Arc<Socket<A>>, v: Value, ack_id: Option<i64>) {
-        self.gate.event(s, v, ack_id, &self.handler);
+        if self.gate.is_wide_open() {
+            self.handler.dispatch(s, v, ack_id);
+        } else {
+            let handler: Arc<dyn Dispatch<A>> = Arc::<Scoped<H, T>>::clone(&self.handler);
+            self.gate.event(s, v, ack_id, &handler);
+        }
     }
 }
 

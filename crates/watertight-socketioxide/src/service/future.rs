@@ -10,7 +10,7 @@ use http::{Extensions, Response, StatusCode};
 use http_body::Body;
 use http_body_util::Full;
 use pin_project_lite::pin_project;
-use watertight::{Connection, Lease, NoResponder, Registry};
+use watertight::{Connection, Lease, NoResponder};
 
 use super::body::{HttpResponse, ResponseBody};
 use super::engine::Stray;
@@ -165,7 +165,7 @@ fn finish<B: Body<Data = Bytes>>(task: &Task, response: Response<B>) -> Response
 }
 
 /// Reads the new session's id from the engine's answer, so that its very first request finds it.
-fn name_session<B: Body<Data = Bytes>>(session: &PollingSession, body: B) -> ResponseBody<B> {
+fn name_session<B: Body<Data = Bytes>>(session: &Arc<PollingSession>, body: B) -> ResponseBody<B> {
     let mut body = Box::pin(body);
     let mut context = Context::from_waker(Waker::noop());
     // The engine answers with a body that is there at once and in one piece.
@@ -176,7 +176,7 @@ fn name_session<B: Body<Data = Bytes>>(session: &PollingSession, body: B) -> Res
         return ResponseBody::own(Full::default());
     };
     if let Some(id) = session_id(&data) {
-        Registry::global().name(session.lease(), id);
+        session.name(id);
     }
     ResponseBody::own(Full::new(data))
 }

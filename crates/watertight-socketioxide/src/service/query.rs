@@ -50,38 +50,48 @@ struct Values<'a> {
     version: Option<&'a str>,
 }
 
+/// The key of the session's id, with what follows it.
+const SESSION: &str = "sid=";
+
 /// What the engine reads of a value: up to the next `=`.
 fn up_to_equals(value: &str) -> &str {
     value.bytes().position(|byte| byte == b'=').map_or(value, |end| &value[..end])
 }
 
 impl<'a> Values<'a> {
-    /// Every request of a client that polls comes by here: once through the query, for all of them.
+    /// Every request of a client that polls comes by here: once through the query, for all of them, and not through how
+    /// official clients begin theirs.
     fn of(query: &'a str) -> Self {
-        let mut values = Self::default();
-        let mut rest = Some(query);
-        while let Some(pairs) = rest {
-            let pair;
-            (pair, rest) = match memchr::memchr(b'&', pairs.as_bytes()) {
-                Some(end) => (&pairs[..end], Some(&pairs[end + 1..])),
-                None => (pairs, None),
-            };
-            values.take(pair);
-        }
-        values
+        let Some(rest) = query.strip_prefix("EIO=4&transport=polling&") else {
+            return Self::in_any_order(query);
+        };
+        let mut pairs = Some(rest);
+        let session = loop {
+            let Some(rest) = pairs else { break None };
+            let end = memchr::memchr(b'&', rest.as_bytes());
+            if let Some(value) = rest[..end.unwrap_or(rest.len())].strip_prefix(SESSION) {
+                break Some(value);
+            }
+            pairs = end.map(|end| &rest[end + 1..]);
+        };
+        Self { transport: Some("polling"), session, version: Some("4") }
     }
 
-    fn take(&mut self, pair: &'a str) {
-        let (slot, value) = if let Some(value) = pair.strip_prefix("EIO=") {
-            (&mut self.version, up_to_equals(value))
-        } else if let Some(value) = pair.strip_prefix("transport=") {
-            (&mut self.transport, up_to_equals(value))
-        } else if let Some(value) = pair.strip_prefix("sid=") {
-            (&mut self.session, value)
-        } else {
-            return;
-        };
-        slot.get_or_insert(value);
+    fn in_any_order(query: &'a str) -> Self {
+        let mut values = Self::default();
+        for pair in query.split('&') {
+            let (slot, value) = if let Some(value) = pair.strip_prefix("EIO=") {
+                (&mut values.version, up_to_equals(value))
+            } else if let Some(value) = pair.strip_prefix("transport=") {
+                (&mut values.transport, up_to_equals(value))
+            } else if let Some(value) = pair.strip_prefix(SESSION) {
+                (&mut values.session, value)
+            } else {
+                continue;
+            };
+            slot.get_or_insert(value);
+        }
+        values
     }
 }
 
@@ -177,6 +187,8 @@ mod tests {
             ("/socket.io/?sid=a&sid=b&transport=polling&transport=websocket", Some("a")),
             ("/socket.io/?&&t=sid=x&transport=polling&sid=", Some("")),
             ("/socket.io/?transport=polling&xsid=a&sid&", None),
+            ("/socket.io/?EIO=4&transport=polling&EIO=3&sid=a&transport=websocket&sid=b", Some("a")),
+            ("/socket.io/?EIO=4&transport=polling&", None),
             ("/socket.io/?EIO=4=3&transport=polling=websocket&sid=a=b", Some("a=b")),
         ] {
             let query = EngineQuery { session, transport: Transport::Polling, is_v3: false };

@@ -1,6 +1,7 @@
 //! Engine.IO sessions: which compartment a session is, and how one that polls is closed.
 
 mod alarm;
+mod known;
 mod polls;
 
 use std::sync::{Arc, Weak};
@@ -83,9 +84,19 @@ impl PollingSession {
 
     /// The session with this id, if it was opened by polling.
     pub(crate) fn find(session: &str) -> Option<Arc<Self>> {
-        // Every request of a client that polls asks for it. It is there before any namespace is joined.
-        let compartment = Registry::global().by_session(session)?;
-        compartment.oldest_part().or_else(|| compartment.find_part(|_: &Self| true))
+        if let Some(known) =
+            known::find(session).filter(|known| known.lease.is_live() && known.lease.is_registered())
+        {
+            return Some(known);
+        }
+        Registry::global().by_session(session)?.find_part(|_: &Self| true)
+    }
+
+    /// The engine has named it.
+    pub(crate) fn name(self: &Arc<Self>, session: &str) {
+        if Registry::global().name(&self.lease, session) {
+            known::add(session, self);
+        }
     }
 
     pub(crate) fn lease(&self) -> &Lease {
@@ -103,8 +114,7 @@ impl PollingSession {
 
     /// A poll request begins.
     pub(crate) fn begin_poll(self: &Arc<Self>) -> PollRequest {
-        let alarm = Alarm::new();
-        let number = self.polls.begin(Arc::clone(&alarm));
+        let (number, alarm) = self.polls.begin();
         PollRequest { session: Arc::clone(self), number, waker: Waker::from(Arc::clone(&alarm)), alarm }
     }
 
@@ -125,12 +135,25 @@ impl PollingSession {
     pub(crate) fn upgraded(&self) {
         if self.polls.upgrade() {
             *self.engine.lock() = None;
+            self.forget();
+        }
+    }
+
+    fn forget(&self) {
+        if let Some(session) = self.lease.session() {
+            known::remove(session);
         }
     }
 
     fn closed(&self) {
         self.polls.closed();
         self.lease.progress();
+    }
+}
+
+impl Drop for PollingSession {
+    fn drop(&mut self) {
+        self.forget();
     }
 }
 

@@ -84,14 +84,18 @@ impl Polls {
         Self { state: Mutex::new(state) }
     }
 
-    /// A poll request begins; answers its number.
-    pub(super) fn begin(&self, alarm: Arc<Alarm>) -> u32 {
+    /// A poll request begins; answers its number and its alarm. That is the one of the request before, which is over as a
+    /// rule: whoever still rings that has the task of this one look once more.
+    pub(super) fn begin(&self) -> (u32, Arc<Alarm>) {
         let mut state = self.state.lock();
-        state.alarm = Some(alarm);
+        let alarm = match &state.alarm {
+            Some(alarm) if state.under_way == 0 => Arc::clone(alarm),
+            _ => Arc::clone(state.alarm.insert(Alarm::new())),
+        };
         state.absent = None;
         state.begun += 1;
         state.under_way += 1;
-        state.begun
+        (state.begun, alarm)
     }
 
     /// A poll request has been answered, or its client has given it up.
@@ -230,8 +234,8 @@ mod tests {
         let after = |millis| start + Duration::from_millis(millis);
         let polls = Polls::new(start);
         assert_eq!(polls.absent(after(5)), Some(Duration::from_millis(5)), "it has not polled yet");
-        polls.begin(Alarm::new());
-        polls.begin(Alarm::new());
+        polls.begin();
+        polls.begin();
         polls.end(after(10));
         assert_eq!(polls.absent(after(60_000)), None, "one is still waiting");
         polls.end(after(20));
@@ -240,18 +244,30 @@ mod tests {
         assert_eq!(polls.absent(after(50)), None, "it is a WebSocket now");
     }
 
+    #[test]
+    fn an_alarm_is_used_again_when_nobody_waits_for_it() {
+        let polls = Polls::new(Instant::now());
+        let (_, first) = polls.begin();
+        let (_, second) = polls.begin();
+        assert!(!Arc::ptr_eq(&first, &second), "the first one still waits");
+        polls.end(Instant::now());
+        polls.end(Instant::now());
+        let (_, third) = polls.begin();
+        assert!(Arc::ptr_eq(&second, &third));
+    }
+
     /// Of a poll request that began before the client was told nobody knows whether its answer has been read.
     #[test]
     fn only_a_later_poll_says_that_all_is_read() {
         let polls = Polls::new(Instant::now());
         let park = |number| polls.park(number, polls.look(), Waker::noop());
-        let first = polls.begin(Alarm::new());
+        let (first, _) = polls.begin();
         assert_eq!(park(first), Parked::Waits);
         polls.telling();
         assert_eq!(polls.drained(), Some(false));
         assert_eq!(park(first), Parked::Waits);
         assert_eq!(polls.drained(), Some(false));
-        let second = polls.begin(Alarm::new());
+        let (second, _) = polls.begin();
         assert_eq!(park(second), Parked::Drained);
         assert_eq!(polls.drained(), Some(true));
     }
@@ -278,12 +294,12 @@ mod loom_tests {
                 let polls = Arc::clone(&polls);
                 thread::spawn(move || assert!(polls.close()))
             };
-            let first = polls.begin(Alarm::new());
+            let (first, _) = polls.begin();
             let answered = block_on(poll_fn(|cx| match polls.park(first, polls.look(), cx.waker()) {
                 Parked::Refused => Poll::Ready(false),
                 _ => Poll::Ready(true),
             }));
-            let second = polls.begin(Alarm::new());
+            let (second, _) = polls.begin();
             block_on(poll_fn(|cx| match polls.park(second, polls.look(), cx.waker()) {
                 Parked::Refused => Poll::Ready(()),
                 _ => Poll::Pending,
@@ -302,7 +318,7 @@ mod loom_tests {
     /// What a client does: polls until it is told that the session is closed. Counts in `read` what it was sent.
     fn client(polls: &Polls, engine: &Engine, progress: &AtomicWaker, read: &AtomicU8) {
         loop {
-            let number = polls.begin(Alarm::new());
+            let (number, _) = polls.begin();
             let found = block_on(poll_fn(|cx| {
                 let look = polls.look();
                 engine.waker.register_by_ref(cx.waker());

@@ -6,7 +6,7 @@
 /// Begins every board that may outlive its process.
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"WTBOARD\0");
 /// Of the meaning of the words.
-pub(crate) const VERSION: u64 = 1;
+pub(crate) const VERSION: u64 = 2;
 
 pub(crate) const HEADER_WORDS: usize = 64;
 
@@ -65,13 +65,14 @@ pub(crate) mod slot {
     /// The thread that owns it; 0 for nobody.
     pub(crate) const OWNER: usize = 0;
     pub(crate) const FLAGS: usize = 1;
-    /// Odd while the entry is being written.
+    /// Odd while scopes that are nested are being written.
     pub(crate) const VERSION: usize = 2;
-    /// Grows whenever the thread enters its outermost scope and when it leaves that.
+    /// How deep scopes are nested, in the lowest 16 bits, and a number that grows whenever the thread leaves its outermost
+    /// scope.
     pub(crate) const TURN: usize = 3;
-    /// The innermost scope: see [`line`](super::line).
+    /// The innermost scope: see [`line`](super::line). Of a thread that is in none, the last that it turned to.
     pub(crate) const CURRENT: usize = 4;
-    /// The scope that the turn began with.
+    /// The scope that the turn began with, while scopes are nested.
     pub(crate) const OUTERMOST: usize = 7;
     /// What the stack of its thread can be taken by; 0 for not at all.
     pub(crate) const ENROLLED: usize = 10;
@@ -79,10 +80,13 @@ pub(crate) mod slot {
     pub(crate) const READING: usize = 11;
     pub(crate) const NAME: usize = 12;
     pub(crate) const NAME_WORDS: usize = 3;
-    /// How many lines the ring has ever had.
+    /// How many lines the ring has ever had. The next one takes the place of the oldest, which is not to be believed.
     pub(crate) const RING_HEAD: usize = 15;
     pub(crate) const RING: usize = 16;
     pub(crate) const RING_LINES: usize = (super::SLOT_WORDS - RING) / super::line::WORDS;
+
+    /// The depth's part of [`TURN`].
+    pub(crate) const DEPTH: u64 = 0xffff;
 
     /// The thread is one of the lanes'.
     pub(crate) const LANE: u64 = 1;
@@ -95,7 +99,7 @@ pub(crate) mod line {
     pub(crate) const WORDS: usize = 3;
     /// The compartment's key; 0 outside of any scope.
     pub(crate) const COMPARTMENT: usize = 0;
-    /// The activity's number in the low half, how deep scopes are nested in the high one.
+    /// The activity's number.
     pub(crate) const ACTIVITY: usize = 1;
     /// By the header's clock.
     pub(crate) const SINCE: usize = 2;

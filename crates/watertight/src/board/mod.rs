@@ -159,6 +159,7 @@ impl Board {
 
 #[cfg(all(test, not(watertight_loom)))]
 mod tests {
+    use super::layout::slot as slot_of;
     use super::*;
 
     #[test]
@@ -167,22 +168,36 @@ mod tests {
         let slot = board.claim().expect("a slot");
         assert_eq!(slot.read(), None);
         let outer = Entry { compartment: 7, activity: 1 };
-        slot.write(outer, 1, true);
+        slot.enter(outer);
         let first = slot.read().expect("an entry");
         assert_eq!((first.current, first.outermost), (outer, outer));
         assert_eq!(slot.read(), Some(first), "nothing has changed");
         let inner = Entry { compartment: 8, activity: 2 };
-        slot.write(inner, 2, false);
+        slot.enter(inner);
         let nested = slot.read().expect("an entry");
         assert_eq!((nested.current, nested.outermost), (inner, outer));
         assert_eq!(nested.turn, first.turn, "a nested scope is the same turn");
         assert_ne!(nested.step, first.step, "and another step");
-        slot.write(outer, 1, false);
-        assert_ne!(slot.read().expect("an entry").step, first.step, "as is the way back");
-        slot.write(Entry::IDLE, 0, true);
+        slot.enter(outer);
+        let deeper = slot.read().expect("an entry");
+        assert_eq!((deeper.current, deeper.outermost), (outer, outer));
+        slot.leave(inner);
+        let back = slot.read().expect("an entry");
+        assert_eq!((back.current, back.outermost), (inner, outer));
+        assert_ne!(back.step, nested.step, "the same again is another step");
+        slot.leave(outer);
+        let back = slot.read().expect("an entry");
+        assert_eq!((back.current, back.outermost), (outer, outer));
+        assert_eq!(back.turn, first.turn);
+        assert_ne!(back.step, first.step, "as is the way back");
+        slot.leave(Entry::IDLE);
         assert_eq!(slot.read(), None);
-        slot.write(outer, 1, true);
+        slot.enter(outer);
         assert_ne!(slot.read().expect("an entry").turn, first.turn, "the same again is another turn");
+        slot.leave(Entry::IDLE);
+        slot.enter(inner);
+        let other = slot.read().expect("an entry");
+        assert_eq!((other.current, other.outermost), (inner, inner));
     }
 
     /// Else what is left of it would be taken for rows of names.
@@ -203,11 +218,13 @@ mod tests {
             board.claim().expect("a slot");
         }
         assert!(board.claim().is_none(), "all are taken");
-        board.slots()[0].release();
-        assert!(
-            board.claim().is_some_and(|slot| !slot.is_lane()),
-            "the first again, without what was said of it"
-        );
+        first.enter(Entry { compartment: 7, activity: 1 });
+        first.release();
+        assert_eq!(first.read(), None);
+        let again = board.claim().expect("the first again");
+        assert!(!again.is_lane(), "without what was said of it");
+        again.enter(Entry { compartment: 8, activity: 1 });
+        assert!(again.read().is_some_and(|look| look.current == look.outermost));
         assert!(board.claim().is_none(), "and no other");
     }
 
@@ -219,18 +236,23 @@ mod tests {
         std::thread::scope(|threads| {
             threads.spawn(|| {
                 for n in 1..200_000_u32 {
-                    slot.write(Entry { compartment: u64::from(n), activity: n }, 1, true);
+                    slot.enter(Entry { compartment: u64::from(n), activity: n });
+                    if n % 2 == 0 {
+                        slot.enter(Entry { compartment: u64::from(n) + 1, activity: n + 1 });
+                        slot.leave(Entry { compartment: u64::from(n), activity: n });
+                    }
+                    slot.leave(Entry::IDLE);
                 }
                 done.store(true, Ordering::Release);
             });
             while !done.load(Ordering::Acquire) {
                 if let Some(look) = slot.read() {
                     let Look { current, outermost, turn, step: _ } = look;
-                    assert_eq!(
-                        (u64::from(current.activity), turn),
-                        (current.compartment, current.compartment)
-                    );
-                    assert_eq!(outermost, current);
+                    assert_eq!(u64::from(current.activity), current.compartment);
+                    assert_eq!(u64::from(outermost.activity), outermost.compartment);
+                    let number = turn / (slot_of::DEPTH + 1) + 1;
+                    assert_eq!(outermost.compartment, number, "of this turn and no other");
+                    assert!(current == outermost || current.compartment == number + 1);
                 }
             }
         });
@@ -239,6 +261,7 @@ mod tests {
 
 #[cfg(all(test, watertight_loom))]
 mod loom_tests {
+    use super::layout::slot as slot_of;
     use super::*;
 
     #[test]
@@ -248,14 +271,38 @@ mod loom_tests {
             let slot = *Board::at(words.leak(), None).slots.first().expect("a slot");
             let writer = {
                 loom::thread::spawn(move || {
-                    slot.write(Entry { compartment: 1, activity: 1 }, 1, true);
-                    slot.write(Entry { compartment: 2, activity: 2 }, 1, true);
+                    slot.enter(Entry { compartment: 1, activity: 1 });
+                    slot.leave(Entry::IDLE);
+                    slot.enter(Entry { compartment: 2, activity: 2 });
                 })
             };
             if let Some(look) = slot.read() {
                 let Look { current, outermost, turn, step: _ } = look;
-                assert_eq!((u64::from(current.activity), turn), (current.compartment, current.compartment));
+                let number = turn / (slot_of::DEPTH + 1) + 1;
+                assert_eq!((u64::from(current.activity), number), (current.compartment, current.compartment));
                 assert_eq!(outermost, current);
+            }
+            writer.join().expect("no panic");
+        });
+    }
+
+    #[test]
+    fn nor_a_scope_and_the_one_around_it() {
+        loom::model(|| {
+            let words: Vec<_> = (0..HEADER_WORDS + SLOT_WORDS).map(|_| AtomicU64::new(0)).collect();
+            let slot = *Board::at(words.leak(), None).slots.first().expect("a slot");
+            let outer = Entry { compartment: 1, activity: 1 };
+            let inner = Entry { compartment: 2, activity: 2 };
+            slot.enter(outer);
+            let writer = {
+                loom::thread::spawn(move || {
+                    slot.enter(inner);
+                    slot.leave(outer);
+                })
+            };
+            if let Some(look) = slot.read() {
+                assert_eq!(look.outermost, outer);
+                assert!(look.current == outer || look.current == inner);
             }
             writer.join().expect("no panic");
         });

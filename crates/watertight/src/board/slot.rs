@@ -31,7 +31,7 @@ pub(crate) struct Look {
     /// The number of the turn.
     pub(crate) turn: u64,
     /// Another one as soon as the thread has entered or left any scope.
-    pub(crate) step: u64,
+    pub(crate) step: (u64, u64),
 }
 
 impl Entry {
@@ -68,43 +68,111 @@ impl Slot {
         true
     }
 
-    /// Writes what the thread works on now, `depth` scopes deep; `outermost` when it enters its first scope or has left
-    /// it. Only for the thread that claimed the slot.
+    /// Enters a scope. Only for the thread that claimed the slot, as all that writes.
+    pub(crate) fn enter(self, entry: Entry) {
+        if self.enters_quickly(entry) {
+            return;
+        }
+        let turn = self.get(slot::TURN);
+        if turn & slot::DEPTH == 0 {
+            self.turn_to(entry);
+            self.begin_turn(turn);
+        } else {
+            self.enter_nested(entry, turn);
+        }
+    }
+
+    /// [Enters](Self::enter) a scope that the thread was in before, and in no other since and now; `false` for any other.
     #[inline]
-    pub(crate) fn write(self, entry: Entry, depth: u32, outermost: bool) {
+    pub(crate) fn enters_quickly(self, entry: Entry) -> bool {
+        let turn = self.get(slot::TURN);
+        let is_same = turn & slot::DEPTH == 0 && self.read_line(slot::CURRENT) == entry;
+        if is_same {
+            self.begin_turn(turn);
+        }
+        is_same
+    }
+
+    #[inline]
+    fn begin_turn(self, turn: u64) {
+        self.set(slot::CURRENT + line::SINCE, self.clock.load(Ordering::Relaxed));
+        self.words[slot::TURN].store(turn.wrapping_add(1), Ordering::Release);
+    }
+
+    /// Leaves a scope for `outer`; idle when there is none around it.
+    pub(crate) fn leave(self, outer: Entry) {
+        if !self.leaves_quickly() {
+            self.leave_nested(outer, self.get(slot::TURN));
+        }
+    }
+
+    /// [Leaves](Self::leave) a scope that is around all others; `false` for any other.
+    #[inline]
+    pub(crate) fn leaves_quickly(self) -> bool {
+        let turn = self.get(slot::TURN);
+        let is_outermost = turn & slot::DEPTH == 1;
+        if is_outermost {
+            // Of the next turn, of no depth.
+            self.words[slot::TURN].store(turn.wrapping_add(slot::DEPTH), Ordering::Release);
+        }
+        is_outermost
+    }
+
+    /// Writes down what the next turn begins with, which nobody looks at while the depth is 0, and adds it to the ring: of a
+    /// scope that is entered again and again the first time counts there.
+    fn turn_to(self, entry: Entry) {
+        // Whoever sees any of it sees that the turn before is over.
+        self.words[slot::CURRENT + line::COMPARTMENT].store(entry.compartment, Ordering::Release);
+        self.words[slot::CURRENT + line::ACTIVITY].store(entry.activity.into(), Ordering::Release);
+        let head = self.get(slot::RING_HEAD);
+        let at = slot::RING + (head as usize % slot::RING_LINES) * line::WORDS;
+        self.write_line(at, entry, self.clock.load(Ordering::Relaxed));
+        self.words[slot::RING_HEAD].store(head.wrapping_add(1), Ordering::Release);
+    }
+
+    /// One scope deeper.
+    fn enter_nested(self, entry: Entry, turn: u64) {
+        self.change(turn.wrapping_add(1), || {
+            if turn & slot::DEPTH == 1 {
+                self.write_line(
+                    slot::OUTERMOST,
+                    self.read_line(slot::CURRENT),
+                    self.get(slot::CURRENT + line::SINCE),
+                );
+            }
+            self.write_line(slot::CURRENT, entry, self.clock.load(Ordering::Relaxed));
+        });
+    }
+
+    /// One scope less deep, and still in one.
+    fn leave_nested(self, outer: Entry, turn: u64) {
+        self.change(turn.wrapping_sub(1), || {
+            let is_outermost = turn & slot::DEPTH == 2;
+            let since = if is_outermost {
+                self.get(slot::OUTERMOST + line::SINCE)
+            } else {
+                self.clock.load(Ordering::Relaxed)
+            };
+            self.write_line(slot::CURRENT, outer, since);
+        });
+    }
+
+    /// Changes what readers may be looking at, by a sequence lock.
+    #[inline]
+    fn change(self, turn: u64, change: impl FnOnce()) {
         let version = self.get(slot::VERSION);
         self.set(slot::VERSION, version.wrapping_add(1));
         // What follows is not seen before the odd version.
         fence(Ordering::Release);
-        let now = self.clock.load(Ordering::Relaxed);
-        self.write_line(slot::CURRENT, entry, depth, now);
-        if outermost {
-            self.write_line(slot::OUTERMOST, entry, depth, now);
-            self.set(slot::TURN, self.get(slot::TURN).wrapping_add(1));
-            if entry != Entry::IDLE {
-                self.remember(entry, now);
-            }
-        }
+        change();
+        self.set(slot::TURN, turn);
         self.words[slot::VERSION].store(version.wrapping_add(2), Ordering::Release);
     }
 
-    /// Adds the scope to the ring, unless it is the latest there: of one that is polled again and again the first poll
-    /// counts.
     #[inline]
-    fn remember(self, entry: Entry, now: u64) {
-        let head = self.get(slot::RING_HEAD);
-        let at = |number: u64| slot::RING + (number as usize % slot::RING_LINES) * line::WORDS;
-        let latest = at(head.wrapping_sub(1));
-        if self.read_line(latest) != entry {
-            self.write_line(at(head), entry, 1, now);
-            self.set(slot::RING_HEAD, head.wrapping_add(1));
-        }
-    }
-
-    #[inline]
-    fn write_line(self, at: usize, entry: Entry, depth: u32, now: u64) {
+    fn write_line(self, at: usize, entry: Entry, now: u64) {
         self.set(at + line::COMPARTMENT, entry.compartment);
-        self.set(at + line::ACTIVITY, u64::from(entry.activity) | u64::from(depth) << 32);
+        self.set(at + line::ACTIVITY, entry.activity.into());
         self.set(at + line::SINCE, now);
     }
 
@@ -118,14 +186,24 @@ impl Slot {
     /// What the thread works on. `None` outside of any scope, and when the thread changes it faster than it can be
     /// read: it is not stuck then.
     pub(crate) fn read(self) -> Option<Look> {
+        let step = || {
+            (
+                self.words[slot::TURN].load(Ordering::Acquire),
+                self.words[slot::VERSION].load(Ordering::Acquire),
+            )
+        };
         for _ in 0..READS {
-            let version = self.words[slot::VERSION].load(Ordering::Acquire);
-            let (current, outermost) = (self.read_line(slot::CURRENT), self.read_line(slot::OUTERMOST));
-            let turn = self.get(slot::TURN);
+            let (turn, version) = step();
+            let depth = turn & slot::DEPTH;
+            if depth == 0 {
+                return None;
+            }
+            let current = self.read_line(slot::CURRENT);
+            let outermost = if depth == 1 { current } else { self.read_line(slot::OUTERMOST) };
             // What precedes is not read after this.
             fence(Ordering::Acquire);
-            if version.is_multiple_of(2) && self.get(slot::VERSION) == version {
-                return (current != Entry::IDLE).then_some(Look { current, outermost, turn, step: version });
+            if version.is_multiple_of(2) && step() == (turn, version) {
+                return Some(Look { current, outermost, turn: turn & !slot::DEPTH, step: (turn, version) });
             }
         }
         None
@@ -180,11 +258,14 @@ impl Slot {
 
     /// Gives it back.
     pub(crate) fn release(self) {
-        self.write(Entry::IDLE, 0, true);
+        // It may be released from within a scope, whose thread ends.
+        let over = (self.get(slot::TURN) | slot::DEPTH).wrapping_add(1);
+        self.words[slot::TURN].store(over, Ordering::Release);
         self.enrol(0);
         self.reads(0);
         self.set(slot::FLAGS, 0);
         // What it worked on is not what the next thread here has worked on.
+        self.write_line(slot::CURRENT, Entry::IDLE, 0);
         self.set(slot::RING_HEAD, 0);
         for word in &self.words[slot::RING..] {
             word.store(0, Ordering::Relaxed);

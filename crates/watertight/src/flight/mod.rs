@@ -57,7 +57,7 @@ pub struct Thread {
     pub now: Now,
     /// The connection whose bytes it has read and not made sense of yet, outside of any scope.
     pub reading: Option<Person>,
-    /// The scopes that it was in last, the latest first: at most 16, and of all threads together 2,048 and those of the one
+    /// The scopes that it was in last, the latest first: at most 15, and of all threads together 2,048 and those of the one
     /// that died.
     pub last: Vec<Line>,
 }
@@ -70,7 +70,7 @@ pub struct Thread {
 pub enum Now {
     /// Nothing that concerns a connection.
     Idle,
-    /// It was just about to change what it says: nobody knows.
+    /// It was just about to change what it says, from one scope to another within: nobody knows.
     Torn,
     /// In a scope.
     Scope {

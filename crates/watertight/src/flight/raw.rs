@@ -12,12 +12,15 @@ use crate::board::text;
 const MOST_THREADS: usize = 1024;
 /// The most scopes of the past that are read, of all threads together. Whoever died has all of its own besides.
 const MOST_LAST: usize = 2048;
+/// The most of one thread.
+const RING: usize = slot::RING_LINES - 1;
 
 /// A slot. What was being written is not in it.
 pub(super) struct RawThread {
     id: u64,
     flags: u64,
     torn: bool,
+    depth: u32,
     current: Option<RawLine>,
     outermost: Option<RawLine>,
     reading: u64,
@@ -30,7 +33,6 @@ pub(super) struct RawThread {
 pub(super) struct RawLine {
     pub(super) compartment: u64,
     pub(super) activity: u32,
-    depth: u32,
     pub(super) since_ms: u64,
 }
 
@@ -51,7 +53,7 @@ pub(super) fn raw_threads(
             continue;
         }
         let has_died = died.take_if(|died| *died == id).is_some();
-        let most = if has_died { slot::RING_LINES } else { room.min(slot::RING_LINES) };
+        let most = if has_died { RING } else { room.min(RING) };
         let thread = RawThread::of(&words, torn, most);
         if !has_died {
             room -= thread.ring.len();
@@ -65,29 +67,39 @@ pub(super) fn raw_threads(
 
 /// Fills `words` from a slot; answers whether its thread was writing meanwhile, or died while it did.
 fn read_slot(memory: &(impl Memory + ?Sized), at: usize, words: &mut [u64]) -> io::Result<bool> {
-    let version = || {
-        let mut version = [0];
-        memory.read(at + slot::VERSION, &mut version).map(|()| version[0])
+    // In reads of their own: nobody says in which order one read copies its words.
+    let changes = || -> io::Result<[u64; 3]> {
+        let mut changes = [0; 3];
+        for (word, at_word) in changes.iter_mut().zip([slot::VERSION, slot::TURN, slot::RING_HEAD]) {
+            memory.read(at + at_word, std::slice::from_mut(word))?;
+        }
+        Ok(changes)
     };
-    // In reads of its own: nobody says in which order one read copies its words.
-    let before = version()?;
+    let before = changes()?;
     memory.read(at, words)?;
-    Ok(before != version()? || !before.is_multiple_of(2))
+    let [version, ..] = before;
+    Ok(before != changes()? || !version.is_multiple_of(2))
 }
 
 impl RawThread {
     fn of(words: &[u64], torn: bool, most: usize) -> Self {
         let mut name = [0; slot::NAME_WORDS];
         name.copy_from_slice(&words[slot::NAME..][..slot::NAME_WORDS]);
+        #[expect(clippy::cast_possible_truncation, reason = "of 16 bits")]
+        let depth = (words[slot::TURN] & slot::DEPTH) as u32;
+        let current = RawLine::at(words, slot::CURRENT).filter(|_| !torn && depth > 0);
+        let outermost =
+            if depth > 1 { RawLine::at(words, slot::OUTERMOST).filter(|_| !torn) } else { current };
         Self {
             id: words[slot::OWNER],
             flags: words[slot::FLAGS],
             torn,
-            current: RawLine::at(words, slot::CURRENT).filter(|_| !torn),
-            outermost: RawLine::at(words, slot::OUTERMOST).filter(|_| !torn),
+            depth,
+            current,
+            outermost,
             reading: words[slot::READING],
             name,
-            ring: ring(words, torn).take(most).collect(),
+            ring: ring(words).take(most).collect(),
         }
     }
 
@@ -98,14 +110,14 @@ impl RawThread {
     }
 
     pub(super) fn named<M: Memory + ?Sized>(&self, names: &Names<'_, M>) -> io::Result<Thread> {
-        let Self { id, flags, torn, current, outermost, reading, name, ring } = self;
+        let Self { id, flags, torn, depth, current, outermost, reading, name, ring } = self;
         let now = match (torn, current, outermost) {
             (true, ..) => Now::Torn,
             (_, None, _) => Now::Idle,
             (_, Some(current), outermost) => Now::Scope {
                 current: names.line(*current)?,
                 outermost: names.line(outermost.unwrap_or(*current))?,
-                depth: current.depth,
+                depth: *depth,
             },
         };
         Ok(Thread {
@@ -120,12 +132,11 @@ impl RawThread {
     }
 }
 
-/// The ring of a slot, the latest first.
-fn ring(words: &[u64], torn: bool) -> impl Iterator<Item = RawLine> {
+/// The ring of a slot, the latest first. Into the place of the oldest the next one may be being written.
+fn ring(words: &[u64]) -> impl Iterator<Item = RawLine> {
     let lines = (words.len() - slot::RING) / line::WORDS;
     let head = words[slot::RING_HEAD];
-    // While the latest line is being written, the one that it replaces is neither.
-    let whole = if torn { lines.saturating_sub(1) } else { lines };
+    let whole = lines.saturating_sub(1);
     let known = usize::try_from(head).unwrap_or(whole).min(whole);
     (1..=known as u64).filter_map(move |back| {
         let place = usize::try_from(head.wrapping_sub(back) % lines as u64).ok()?;
@@ -136,11 +147,10 @@ fn ring(words: &[u64], torn: bool) -> impl Iterator<Item = RawLine> {
 impl RawLine {
     fn at(words: &[u64], at: usize) -> Option<Self> {
         let words = words.get(at..at.checked_add(line::WORDS)?)?;
-        #[expect(clippy::cast_possible_truncation, reason = "the halves of a word")]
+        #[expect(clippy::cast_possible_truncation, reason = "the number is the low half")]
         let line = Self {
             compartment: words[line::COMPARTMENT],
             activity: words[line::ACTIVITY] as u32,
-            depth: (words[line::ACTIVITY] >> 32) as u32,
             since_ms: words[line::SINCE],
         };
         (line.compartment != 0).then_some(line)

@@ -30,8 +30,8 @@ fn one() -> Vec<u64> {
     words[at + slot::OWNER] = 42;
     for scope in [slot::CURRENT, slot::OUTERMOST, slot::RING] {
         words[at + scope + line::COMPARTMENT] = 7;
-        words[at + scope + line::ACTIVITY] = 1 << 32;
     }
+    words[at + slot::TURN] = 1;
     words[at + slot::RING_HEAD] = 1;
     words
 }
@@ -47,7 +47,7 @@ fn what_is_no_board_is_said_to_be_none() {
     assert!(unreadable(&[0; WORDS]).contains("not a board"));
     let mut words = empty();
     words[header::VERSION] = VERSION + 1;
-    assert!(unreadable(&words).contains("version 2"), "{}", unreadable(&words));
+    assert!(unreadable(&words).contains("version 3"), "{}", unreadable(&words));
     let mut words = empty();
     words[header::PEOPLE] = u64::MAX;
     assert!(unreadable(&words).contains("number of connections"));
@@ -177,10 +177,12 @@ impl Memory for Alive {
 
 #[test]
 fn a_slot_that_changes_while_it_is_read_is_torn() {
-    for changes_at in 0..3 {
-        let alive = Alive::new(one(), HEADER_WORDS + slot::VERSION, changes_at);
-        let now = Record::read(&alive).expect("a board").threads.remove(0).now;
-        assert_eq!(now == Now::Torn, changes_at > 0, "it changes at the read {changes_at}");
+    for word in [slot::VERSION, slot::TURN, slot::RING_HEAD] {
+        for changes_at in 0..3 {
+            let alive = Alive::new(one(), HEADER_WORDS + word, changes_at);
+            let now = Record::read(&alive).expect("a board").threads.remove(0).now;
+            assert_eq!(now == Now::Torn, changes_at > 0, "word {word} changes at the read {changes_at}");
+        }
     }
 }
 
