@@ -1,5 +1,6 @@
 //! The wrapper around a connection's IO: it notes who polls it, and it can be closed from outside.
 
+use std::any::TypeId;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use watertight::{
     CloseMode, Connection, Lagging, Notice, Registry, Seal, ServerId, Transport, TransportTasks, Unread,
 };
@@ -41,13 +43,16 @@ struct State<IO> {
     open: Option<Open<IO>>,
     /// Reads answer "end of file" from now on, so that the transport's own code ends the connection.
     ended: bool,
-    /// What was read to see whether somebody else reads.
-    unread: Option<ReadAhead>,
+    /// What was read to see whether somebody else reads. In a box, as the watch is, since it is hardly ever there, and what
+    /// every read and write looks at should be near to each other.
+    unread: Option<Box<ReadAhead>>,
+    /// The key of the compartment it belongs to alone, as the transport has it; 0 while that is not known here.
+    key: u64,
     reader: Option<Waker>,
     writer: Option<Waker>,
     /// Since when the client has taken nothing of what is written.
     not_taken: Option<(Instant, Lagging)>,
-    watch: Option<Watch>,
+    watch: Option<Box<Watch>>,
 }
 
 /// Bytes that came while nobody read: the next read gets them.
@@ -89,6 +94,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> GuardedIo<IO> {
                 open: Some(Open { io, tasks: TransportTasks::new() }),
                 ended: false,
                 unread: None,
+                key: 0,
                 reader: None,
                 writer: None,
                 not_taken: None,
@@ -191,7 +197,7 @@ impl<IO: Io> Seal for Shared<IO> {
     }
 
     fn watch(&self, notice: &Notice) {
-        self.state.lock().watch = Some(Watch::new(notice.id));
+        self.state.lock().watch = Some(Box::new(Watch::new(notice.id)));
     }
 
     fn not_taken(&self) -> Option<Duration> {
@@ -226,7 +232,7 @@ impl<IO: Io> Seal for Shared<IO> {
         let waker = waker.clone();
         let bytes = buf.filled().to_vec();
         let then = (result.is_err() || bytes.is_empty()).then_some(result);
-        *unread = Some(ReadAhead { bytes, read: 0, read_before: 0, then });
+        *unread = Some(Box::new(ReadAhead { bytes, read: 0, read_before: 0, then }));
         drop(state);
         waker.wake();
         Unread::Found
@@ -259,7 +265,7 @@ impl<IO: Io> Seal for Shared<IO> {
 impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncRead for GuardedIo<IO> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let mut state = self.shared.state.lock();
-        let State { open, ended, reader, unread, .. } = &mut *state;
+        let State { open, ended, reader, unread, key, .. } = &mut *state;
         let Some(Open { io, tasks }) = open else {
             return Poll::Ready(Err(closed()));
         };
@@ -269,7 +275,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncRead for GuardedI
         if let Some(waiting) = unread {
             if let Some(read) = waiting.take(buf) {
                 tasks.note(&self.shared.transport);
-                self.shared.transport.reads(true);
+                Transport::reads(self.shared.transport.key());
                 return Poll::Ready(read);
             }
             *unread = None;
@@ -283,31 +289,35 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncRead for GuardedI
             tasks.note(&self.shared.transport);
         }
         // Whoever dies next on this thread, outside of any scope, dies of these bytes.
-        self.shared.transport.reads(buf.remaining() < room);
+        let bytes = buf.remaining() < room;
+        if bytes && *key == 0 {
+            *key = self.shared.transport.key();
+        }
+        Transport::reads(if bytes { *key } else { 0 });
         polled
     }
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> GuardedIo<IO> {
+    /// Whether it is plain TCP: what that is given is on its way, and nothing is there to be flushed.
+    fn is_tcp() -> bool {
+        TypeId::of::<IO>() == TypeId::of::<TcpStream>()
+    }
+
     /// One operation on the writing side.
     #[inline]
     fn poll_out<R>(
         &self,
         cx: &mut Context<'_>,
-        notes: bool,
-        operate: impl FnOnce(Pin<&mut IO>, &mut Context<'_>) -> Poll<io::Result<R>>,
+        operate: impl FnOnce(&mut Open<IO>, &mut Context<'_>) -> Poll<io::Result<R>>,
         then: impl FnOnce(&R, &mut Watch),
     ) -> Poll<io::Result<R>> {
         let mut state = self.shared.state.lock();
         let State { open, writer, watch, not_taken, .. } = &mut *state;
-        let Some(Open { io, tasks }) = open else {
+        let Some(open) = open else {
             return Poll::Ready(Err(closed()));
         };
-        // Whoever flushes or shuts down has written.
-        if notes {
-            tasks.note(&self.shared.transport);
-        }
-        let polled = operate(Pin::new(io), cx);
+        let polled = operate(open, cx);
         if polled.is_pending() {
             keep(writer, cx);
             not_taken.get_or_insert_with(|| (Instant::now(), Lagging::new()));
@@ -326,15 +336,37 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> GuardedIo<IO> {
         }
         Poll::Ready(Ok(done))
     }
+
+    /// As [`poll_out`](Self::poll_out), of bytes. Whoever flushes or shuts down has written: here it is noted who does.
+    #[inline]
+    fn poll_written(
+        &self,
+        cx: &mut Context<'_>,
+        write: impl FnOnce(Pin<&mut IO>, &mut Context<'_>) -> Poll<io::Result<usize>>,
+        watched: impl FnOnce(usize, &mut Watch),
+    ) -> Poll<io::Result<usize>> {
+        self.poll_out(
+            cx,
+            |open, cx| {
+                open.tasks.note(&self.shared.transport);
+                write(Pin::new(&mut open.io), cx)
+            },
+            |written, watch| {
+                watched(*written, watch);
+                if Self::is_tcp() {
+                    watch.flush();
+                }
+            },
+        )
+    }
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncWrite for GuardedIo<IO> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_out(
+        self.poll_written(
             cx,
-            true,
             |io, cx| io.poll_write(cx, buf),
-            |written, watch| watch.written(&buf[..*written]),
+            |written, watch| watch.written(&buf[..written]),
         )
     }
 
@@ -343,12 +375,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncWrite for Guarded
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.poll_out(
+        self.poll_written(
             cx,
-            true,
             |io, cx| io.poll_write_vectored(cx, bufs),
             |written, watch| {
-                let mut left = *written;
+                let mut left = written;
                 for buf in bufs {
                     let part = left.min(buf.len());
                     watch.written(&buf[..part]);
@@ -363,11 +394,14 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncWrite for Guarded
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_out(cx, false, |io, cx| io.poll_flush(cx), |(), watch| watch.flush())
+        if Self::is_tcp() {
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_out(cx, |open, cx| Pin::new(&mut open.io).poll_flush(cx), |(), watch| watch.flush())
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_out(cx, false, |io, cx| io.poll_shutdown(cx), |(), _| ())
+        self.poll_out(cx, |open, cx| Pin::new(&mut open.io).poll_shutdown(cx), |(), _| ())
     }
 }
 

@@ -230,14 +230,12 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let mut polled = Poll::Pending;
         let work = this.future.as_mut().as_pin_mut();
-        let is_well = work.is_some_and(|future| quietly(|| polled = future.poll(cx)).is_some());
-        if !is_well {
+        let Some(polled) = work.and_then(|future| quietly(|| future.poll(cx))) else {
             // The hook has recorded it. What the future still holds may panic as well.
             quietly(|| this.future.set(None));
             return Poll::Ready(Ok(status_alone(*this.otherwise)));
-        }
+        };
         let mut response = ready!(polled)?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             if let Some(connection) = this.origin.connection() {

@@ -62,6 +62,7 @@ impl std::error::Error for Caught {}
 
 /// Runs code of others that must not take its caller down: neither by a panic, nor by a payload whose
 /// destructor panics. The hook has seen both. `None` when `work` panicked.
+#[inline]
 pub fn quietly<R>(work: impl FnOnce() -> R) -> Option<R> {
     catch_unwind(AssertUnwindSafe(work)).map_err(Caught).ok()
 }
@@ -308,9 +309,7 @@ where
         let mut this = self.project();
         let is_handler = this.deadline.is_kept();
         let limit = this.scope.as_ref().filter(|_| is_handler).and_then(Scope::deadline);
-        if let Some(limit) = limit {
-            this.deadline.begin(limit);
-        }
+        let due = limit.and_then(|limit| this.deadline.begin(limit));
         let polled = enter(this.scope, this.responder, || {
             let future = this.future.as_mut().as_pin_mut().expect("polled after it answered");
             let polled = future.poll(cx);
@@ -328,7 +327,7 @@ where
             }
             Ok(Poll::Pending) => {
                 let (Some(limit), Some(scope)) = (limit, &this.scope) else { return Poll::Pending };
-                ready!(this.deadline.poll_passed(cx));
+                ready!(this.deadline.poll_passed(due, cx));
                 report_deadline(scope, limit, this.responder);
                 Caught(Box::new("ran past its deadline"))
             }

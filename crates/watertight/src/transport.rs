@@ -58,11 +58,18 @@ impl Transport {
         self.lease.get()
     }
 
-    /// Notes that the calling thread has bytes of its client before it, and is about to make sense of them; `false` when
-    /// there are no more. If the process dies meanwhile, it was this client's transport.
+    /// The [key](crate::Compartment::key) of the compartment it belongs to alone; 0 while there is none.
+    #[must_use]
     #[inline]
-    pub fn reads(&self, bytes: bool) {
-        scope::reads(if bytes { self.key.load(Ordering::Relaxed) } else { 0 });
+    pub fn key(&self) -> u64 {
+        self.key.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the calling thread has bytes of the client with this [key](Self::key) before it, and is about to make sense
+    /// of them; 0 when there are no more. If the process dies meanwhile, it was this client's transport.
+    #[inline]
+    pub fn reads(key: u64) {
+        scope::reads(key);
     }
 
     /// The transport that the given task polls. Takes no lock.

@@ -238,7 +238,7 @@ fn transports_are_named_while_they_read(here: Here) {
     let transport = Transport::new(None);
     assert!(transport.link(lease.clone()));
     let reading = |meet: &Barrier| {
-        transport.reads(true);
+        Transport::reads(transport.key());
         meet.wait();
         meet.wait();
     };
@@ -248,8 +248,8 @@ fn transports_are_named_while_they_read(here: Here) {
         assert_eq!(death.culprits[0].activity, Some(Activity::transport()));
     });
     let has_read = |meet: &Barrier| {
-        transport.reads(true);
-        transport.reads(false);
+        Transport::reads(transport.key());
+        Transport::reads(0);
         meet.wait();
         meet.wait();
     };

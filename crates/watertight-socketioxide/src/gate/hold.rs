@@ -206,6 +206,14 @@ impl<H: Clone, E: Size> Hold<H, E> {
         }
     }
 
+    /// Calls `open` with every handler, once every event goes to its own.
+    pub(super) fn opened(&self, open: impl Fn(&H)) {
+        let state = self.state.lock();
+        if self.phase() == Phase::Open {
+            state.handlers.iter().for_each(|(_, handler)| open(handler));
+        }
+    }
+
     /// The socket has been disconnected: nothing waits any more.
     pub(super) fn give_up(&self) {
         let mut state = self.state.lock();

@@ -146,10 +146,13 @@ impl<A: Adapter> Gate<A> {
         let handler = Arc::new(Scoped::new(handler, Arc::clone(&self.compartment), activity));
         let known: Arc<dyn Dispatch<A>> = Arc::<Scoped<H, T>>::clone(&handler);
         let delivers = self.hold.register(event.clone(), known);
-        socket.on(event, MessageGuard::new(Arc::clone(self), handler));
+        socket.on(event, MessageGuard::new(Arc::clone(self), Arc::clone(&handler)));
         // Registered late: what came for it already has waited for this.
         if delivers {
             self.deliver();
+        }
+        if self.hold.phase() == Phase::Open && self.asks_nothing() {
+            handler.open();
         }
     }
 
@@ -176,10 +179,9 @@ impl<A: Adapter> Gate<A> {
 
     // Events.
 
-    /// Whether nothing about an event is to be asked here: it goes to its handler, here and now.
-    #[inline]
-    pub(crate) fn is_wide_open(&self) -> bool {
-        self.hold.phase() == Phase::Open && self.line.is_none() && !self.compartment.is_limited()
+    /// Whether nothing about an event is to be asked here once none waits any more: it goes to its handler, here and now.
+    fn asks_nothing(&self) -> bool {
+        self.line.is_none() && !self.compartment.is_limited()
     }
 
     /// An event for `handler`: it goes to it now, or is held, or dropped for ever.
@@ -265,6 +267,9 @@ impl<A: Adapter> Gate<A> {
                 self.dispatch(&handler, Arc::clone(&socket), message);
             }
         });
+        if self.asks_nothing() {
+            self.hold.opened(|handler| handler.open());
+        }
     }
 
     // The connect handler's progress.

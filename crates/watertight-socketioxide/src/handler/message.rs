@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::marker::PhantomData;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use socketioxide::adapter::Adapter;
@@ -124,6 +125,9 @@ impl_message_handler!([T1, T2, T3, T4, T5, T6, T7, T8, T9, T10, T11, T12, T13, T
 
 /// A message handler without its argument types.
 pub(crate) trait Dispatch<A: Adapter>: Send + Sync {
+    /// Lets its events come to it without asking the gate, for ever: that would let them pass.
+    fn open(&self);
+
     /// Runs the handler in its scope.
     fn dispatch(&self, s: Arc<Socket<A>>, v: Value, ack_id: Option<i64>);
 }
@@ -135,12 +139,16 @@ pub(crate) struct Scoped<H, T> {
     activity: Activity,
     /// Made for the first message: most sockets never send most events.
     scope: OnceLock<Scope>,
+    /// See [`open`](Dispatch::open). Here, where every event looks anyway: the gate and its compartment would be two more places
+    /// in memory, of which a server with many clients finds none in the processor's cache.
+    is_open: AtomicBool,
     _arguments: PhantomData<fn() -> T>,
 }
 
 impl<H, T> Scoped<H, T> {
     pub(crate) fn new(handler: H, compartment: Arc<Compartment>, activity: Activity) -> Self {
-        Self { handler, compartment, activity, scope: OnceLock::new(), _arguments: PhantomData }
+        let (scope, is_open) = (OnceLock::new(), AtomicBool::new(false));
+        Self { handler, compartment, activity, scope, is_open, _arguments: PhantomData }
     }
 
     #[inline]
@@ -154,6 +162,10 @@ where
     A: Adapter,
     H: MessageHandler<A, T>,
 {
+    fn open(&self) {
+        self.is_open.store(true, Ordering::Release);
+    }
+
     fn dispatch(&self, s: Arc<Socket<A>>, v: Value, ack_id: Option<i64>) {
         // It may have waited for a lane while its socket was sealed.
         if !self.compartment.is_live() {
@@ -202,7 +214,7 @@ where
     T: 'static,
 {
     fn call(&self, s: Arc<Socket<A>>, v: Value, ack_id: Option<i64>) {
-        if self.gate.is_wide_open() {
+        if self.handler.is_open.load(Ordering::Acquire) {
             self.handler.dispatch(s, v, ack_id);
         } else {
             let handler: Arc<dyn Dispatch<A>> = Arc::<Scoped<H, T>>::clone(&self.handler);

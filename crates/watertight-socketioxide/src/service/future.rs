@@ -110,18 +110,17 @@ where
             _ => (None, cx.waker()),
         };
         let cx = &mut Context::from_waker(waker);
-        let mut polled = Poll::Pending;
-        match this.task.session() {
-            None => polled = future.poll(cx),
+        let polled = match this.task.session() {
+            None => future.poll(cx),
             Some(session) => {
                 let scope = || session.scope().clone();
-                let work = || polled = future.poll(cx);
-                if watertight::run(scope(), None::<NoResponder>, work).is_err() {
+                let Ok(polled) = watertight::run(scope(), None::<NoResponder>, || future.poll(cx)) else {
                     let _ = watertight::run(scope(), None::<NoResponder>, || this.future.set(None));
                     return Poll::Ready(Ok(unknown_session()));
-                }
+                };
+                polled
             }
-        }
+        };
         if let (Poll::Pending, Task::Poll(poll), Some(look)) = (&polled, &*this.task, look)
             && !poll.park(look, cx.waker())
         {

@@ -97,9 +97,7 @@ impl<S: Clone, A: Adapter> SocketIoService<S, A> {
                     Task::Unknown { stray: Some(Stray::new(id.to_owned(), engine(query.is_v3))) }
                 }
                 None => Task::Pass,
-                Some(session) if !session.lease().is_live() && *request.method() != Method::GET => {
-                    Task::Ignore
-                }
+                Some(session) if !session.is_live() && *request.method() != Method::GET => Task::Ignore,
                 Some(session) => match transport {
                     Transport::WebSocket => {
                         let lease = session.lease().clone();

@@ -58,6 +58,8 @@ pub(crate) trait Engine: Send {
 pub(crate) struct PollingSession {
     this: Weak<Self>,
     lease: Lease,
+    /// The lease's, for every request asks for it.
+    compartment: Arc<Compartment>,
     /// The scope of the engine's own work on the session's requests.
     scope: Scope,
     /// Engine.IO 3 frames its packets differently.
@@ -72,6 +74,7 @@ impl PollingSession {
         let scope = Scope::new(Arc::clone(&lease), Activity::transport());
         let session = Arc::new_cyclic(|this| Self {
             this: Weak::clone(this),
+            compartment: Arc::clone(&lease),
             lease,
             scope,
             is_v3,
@@ -85,7 +88,7 @@ impl PollingSession {
     /// The session with this id, if it was opened by polling.
     pub(crate) fn find(session: &str) -> Option<Arc<Self>> {
         if let Some(known) =
-            known::find(session).filter(|known| known.lease.is_live() && known.lease.is_registered())
+            known::find(session).filter(|known| known.is_live() && known.compartment.is_registered())
         {
             return Some(known);
         }
@@ -101,6 +104,12 @@ impl PollingSession {
 
     pub(crate) fn lease(&self) -> &Lease {
         &self.lease
+    }
+
+    /// Whether it is not being sealed.
+    #[inline]
+    pub(crate) fn is_live(&self) -> bool {
+        self.compartment.is_live()
     }
 
     pub(crate) fn scope(&self) -> &Scope {
