@@ -39,6 +39,12 @@ pub(super) struct Case {
     pub(super) ratio: Spread,
     /// Hardly any protection to bare, over the rounds.
     least: Spread,
+    /// What of `rounds` is not the allocator's.
+    code: Vec<[f64; 3]>,
+    /// Guarded to bare, of that.
+    code_ratio: Spread,
+    /// Hardly any protection to bare, of that.
+    code_least: Spread,
     /// What runs by the clock with one client there, in instructions a second, of each of [`KINDS`].
     by_the_clock: [f64; 3],
     /// Of a message, of all rounds together.
@@ -72,6 +78,8 @@ pub(super) fn measure(run: &Run, report: &mut Report) -> Result<Vec<Case>> {
         "least",
         "more",
         "ratio                ",
+        "guarded, own",
+        "least, own",
         "bare /s idle",
         "guarded /s idle",
     ];
@@ -91,16 +99,21 @@ pub(super) fn measure(run: &Run, report: &mut Report) -> Result<Vec<Case>> {
             format!("{least:.0}"),
             format!("{:+.0}", least - bare),
             format!("{:.4}", case.least),
+            format!("{:.4}", case.code_ratio.median),
+            format!("{:.4}", case.code_least.median),
             or_dash((!run.quick).then(|| format!("{bare_idle:.0}"))),
             or_dash((!run.quick).then(|| format!("{guarded_idle:.0}"))),
         ]);
         let more = case.ratio.median - 1.0;
+        let percent = |spread: Spread| (spread.median - 1.0) * 100.0;
         let line = format!(
-            "an echo over {transport} takes {:+.2} % of the bare server's instructions (≤ {:+.2} %); hardly \
-             anything takes {:+.2} %",
+            "an echo over {transport} takes {:+.2} % of the bare server's instructions (≤ {:+.2} %), {:+.2} % without the \
+             allocator's; hardly anything takes {:+.2} %, {:+.2} % without",
             more * 100.0,
             BAR * 100.0,
-            (case.least.median - 1.0) * 100.0
+            percent(case.code_ratio),
+            percent(case.least),
+            percent(case.code_least)
         );
         report.verdict.bar(more <= BAR, line);
         cases.push(case);
@@ -122,18 +135,24 @@ impl Case {
                 *rate = each_second(run, kind, transport)?;
             }
         }
-        let mut turns = Vec::new();
+        let (mut turns, mut code) = (Vec::new(), Vec::new());
         let mut parts = <[Parts; 3]>::default();
         for _ in 0..rounds {
-            let mut turn = [0.0; 3];
+            let (mut turn, mut own) = ([0.0; 3], [0.0; 3]);
             for (number, kind) in KINDS.into_iter().enumerate() {
-                turn[number] = each_message(run, kind, transport, by_the_clock[number], &mut parts[number])?;
+                let parts = &mut parts[number];
+                let allocated = parts.allocator();
+                turn[number] = each_message(run, kind, transport, by_the_clock[number], parts)?;
+                own[number] = turn[number] - (parts.allocator() - allocated);
             }
             turns.push(turn);
+            code.push(own);
         }
-        let ratio = Spread::of(turns.iter().map(|[bare, guarded, _]| guarded / bare));
-        let least = Spread::of(turns.iter().map(|[bare, _, least]| least / bare));
-        Ok(Self { transport, rounds: turns, ratio, least, by_the_clock, parts })
+        let guarded = |turns: &[[f64; 3]]| Spread::of(turns.iter().map(|[bare, guarded, _]| guarded / bare));
+        let least = |turns: &[[f64; 3]]| Spread::of(turns.iter().map(|[bare, _, least]| least / bare));
+        let (ratio, code_ratio) = (guarded(&turns), guarded(&code));
+        let (least, code_least) = (least(&turns), least(&code));
+        Ok(Self { transport, rounds: turns, ratio, least, code, code_ratio, code_least, by_the_clock, parts })
     }
 
     fn medians(&self) -> [f64; 3] {

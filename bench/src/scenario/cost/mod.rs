@@ -53,14 +53,17 @@ const ABOUT: &str = "The same handlers on plain socketioxide (*bare*) and on Wat
     send an event and get it back as another one (*echo*), over WebSocket and over HTTP polling.\n\n\
     *Instructions* are those of the whole server process for one echo, counted by valgrind with one client that has one \
     message under way: a run with three times as many messages less one with fewer, so that neither start nor end counts. \
-    What runs by the clock, whether there are messages or not, is measured apart and not counted among them. *Least* is \
+    What runs by the clock, whether there are messages or not, is measured apart and not counted among them. What the \
+    system's allocator takes for the same allocations depends on what happens to lie where in its heap, by some hundred \
+    instructions an echo in the same program with more or fewer clients: *own* are the ratios of what is not its. *Least* is \
     a bare server with hardly anything that protects, written by hand around this one event (`bench/server/src/least.rs`): a \
     panic stops at the handler's call, at each poll of its future, and at a request; the thread says in a line of memory \
     whose work it does; a connection knows its tasks. Nobody is told, judged or closed, nothing is limited, and the \
     sessions of those who poll are not known: what it takes is paid before anything is promised. *Memory* is what \
     the server has allocated and not freed, to the byte, and what it has resident, for each client more that is there and \
     does nothing; the bare one makes a router for each connection, as `axum::serve` does, which the guarded one does not. \
-    *Round trips* are a closed loop: every client sends its next message when the one before has come back. The server has \
+    *Round trips* are a closed loop: every client sends its next message when the one before has come back. The servers take \
+    turns of 25 ms, or as long as one message of each client takes. The server has \
     one thread for what it is asked, so that the load generator has a processor of its own; where the server is busy all the \
     time, the number is the server's. *Latency* is an open loop at the same rate for both servers. Each time counts from the \
     moment at which its message was due, also when it could not be sent because the one before had not come back.";

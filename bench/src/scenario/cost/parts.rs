@@ -4,6 +4,13 @@ use std::collections::BTreeMap;
 
 use crate::report::Table;
 
+/// The functions of the system's allocator.
+const ALLOCATOR: &str = "the system's allocator";
+/// What they have in their names, in glibc and musl.
+const ALLOCATES: [&str; 8] =
+    ["malloc", "free", "calloc", "realloc", "memalign", "aligned_alloc", "unlink_chunk", "tcache"];
+const LIBRARIES: &str = "the system's libraries";
+
 /// How many parts are worth a row of their own.
 const ROWS: usize = 14;
 
@@ -15,10 +22,16 @@ impl Parts {
     /// What valgrind's cachegrind has written: files, functions in them, and a line for each line of them.
     pub(super) fn read(output: &str) -> Self {
         let mut parts = BTreeMap::new();
-        let mut part = String::new();
+        let allocator = ALLOCATOR.to_owned();
+        let (mut file_part, mut part) = (String::new(), String::new());
         for line in output.lines() {
             if let Some(file) = line.strip_prefix("fl=") {
-                part = part_of(file);
+                file_part = part_of(file);
+                part.clone_from(&file_part);
+            } else if let Some(function) = line.strip_prefix("fn=") {
+                let allocates =
+                    file_part == LIBRARIES && ALLOCATES.iter().any(|name| function.contains(name));
+                part.clone_from(if allocates { &allocator } else { &file_part });
             } else if let Some((Ok(_), Ok(count))) =
                 line.split_once(' ').map(|(line, count)| (line.parse::<u64>(), count.trim().parse::<f64>()))
             {
@@ -34,6 +47,11 @@ impl Parts {
             let before = short.0.get(part).copied().unwrap_or_default();
             *self.0.entry(part.clone()).or_default() += (count - before) / messages;
         }
+    }
+
+    /// What the system's allocator takes of it.
+    pub(super) fn allocator(&self) -> f64 {
+        self.of(ALLOCATOR)
     }
 
     fn of(&self, part: &str) -> f64 {
@@ -87,7 +105,7 @@ fn part_of(file: &str) -> String {
     if file.contains("bench/server/src/") {
         return "the handlers".to_owned();
     }
-    "the system's libraries".to_owned()
+    LIBRARIES.to_owned()
 }
 
 /// `tokio-1.54.1` in its parts.
@@ -100,13 +118,15 @@ mod tests {
     use super::*;
 
     const OUTPUT: &str = "desc: ...\ncmd: server\nevents: Ir\nfl=/x/crates/watertight-axum/src/io.rs\nfn=read\n1 10\n\
-        7 5\nfl=/home/u/.cargo/registry/src/a-b/tokio-1.54.1/src/x/mod.rs\nfn=poll\n3 4\nfl=???\nfn=???\n0 2\nsummary: 21\n";
+        7 5\nfl=???\nfn=_int_malloc\n0 8\nfn=memcpy\n0 1\nfl=/home/u/.cargo/registry/src/a-b/tokio-1.54.1/src/x/mod.rs\nfn=poll\n3 4\nfl=???\nfn=???\n0 2\nsummary: 21\n";
 
     #[test]
     fn counts_by_file_and_crate() {
         let parts = Parts::read(OUTPUT);
-        let expected = [("watertight-axum: io", 15.0), ("tokio", 4.0), ("the system's libraries", 2.0)];
-        assert_eq!(parts, Parts(expected.map(|(part, count)| (part.to_owned(), count)).into()));
+        let expected = [("watertight-axum: io", 15.0), ("tokio", 4.0), ("the system's libraries", 3.0)];
+        assert_eq!(parts.allocator(), 8.0);
+        let expected = expected.into_iter().chain([(ALLOCATOR, 8.0)]);
+        assert_eq!(parts, Parts(expected.map(|(part, count)| (part.to_owned(), count)).collect()));
     }
 
     #[test]
