@@ -153,11 +153,14 @@ fn closed() -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionAborted, "the connection was closed by the server")
 }
 
+/// Keeps the waker of whoever polls; answers whether that was somebody else the last time.
 #[inline]
-fn keep(slot: &mut Option<Waker>, cx: &Context<'_>) {
-    if !slot.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+fn keep(slot: &mut Option<Waker>, cx: &Context<'_>) -> bool {
+    let is_another = !slot.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+    if is_another {
         *slot = Some(cx.waker().clone());
     }
+    is_another
 }
 
 impl<IO: Io> Shared<IO> {
@@ -282,10 +285,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncRead for GuardedI
         }
         let room = buf.remaining();
         let polled = Pin::new(io).poll_read(cx, buf);
-        if polled.is_pending() {
-            keep(reader, cx);
-        } else {
-            // Whoever waits has nothing to make sense of.
+        // Whoever waits, as before, has nothing to make sense of.
+        if polled.is_ready() || keep(reader, cx) {
             tasks.note(&self.shared.transport);
         }
         // Whoever dies next on this thread, outside of any scope, dies of these bytes.

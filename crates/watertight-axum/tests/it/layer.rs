@@ -1,7 +1,7 @@
 //! Plain HTTP requests that panic.
 
 use std::convert::Infallible;
-use std::future::{Ready, ready};
+use std::future::{IntoFuture, Ready, ready};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::Request;
+use axum::extract::{ConnectInfo, Request};
 use axum::routing::get;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tower_layer::Layer;
 use tower_service::Service;
-use watertight::{Attribution, Verdict};
+use watertight::{Attribution, Connection, Verdict};
 use watertight_axum::GuardLayer;
 
 use crate::bystanders::Bystanders;
@@ -110,7 +110,7 @@ async fn nothing_is_left_of_requests() {
 }
 
 /// Asks a server once over each of three connections.
-async fn asked_over_three_connections<S: std::future::IntoFuture<Output = std::io::Result<()>>>(
+async fn asked_over_three_connections<S: IntoFuture<Output = std::io::Result<()>>>(
     serve: impl FnOnce(TcpListener) -> S,
 ) where
     S::IntoFuture: Send + 'static,
@@ -143,6 +143,38 @@ async fn all_connections_share_a_router() {
     let makes = Each(app);
     asked_over_three_connections(|listener| watertight_axum::serve(listener, makes)).await;
     assert_eq!(made.load(Ordering::Relaxed), 3);
+}
+
+/// Would reveal a server that asks for the addresses of its clients and is not told, and requests that carry what nobody has
+/// asked for: each of it is allocated for each request.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_carry_what_is_asked_for() {
+    let _turn = turn().await;
+    let carried = async |request: Request| {
+        let extensions = request.extensions();
+        let info = extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(client)| *client);
+        format!("{} {info:?}", extensions.get::<Connection>().is_some())
+    };
+    let app = Router::new().route("/", get(carried));
+    for asked in [false, true] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let serve = watertight_axum::serve(listener, app.clone());
+        let serve = if asked { serve.with_connect_info() } else { serve };
+        let serving = tokio::spawn(serve.into_future());
+        let mut http = Http::connect(address).await;
+        let client = http.stream.get_ref().local_addr().expect("it is connected");
+        let info = asked.then_some(client);
+        for (path, has_connection) in [
+            ("/", true),
+            ("/?EIO=4&transport=polling", true),
+            ("/?EIO=4&transport=websocket&sid=AAAAAAAAAAAAAAAA", true),
+            ("/?EIO=4&transport=polling&t=x&sid=AAAAAAAAAAAAAAAA", false),
+        ] {
+            assert_eq!(http.get(path).await, (200, format!("{has_connection} {info:?}")), "{path}");
+        }
+        serving.abort();
+    }
 }
 
 /// Makes a router for each connection, as axum's own does.
