@@ -22,7 +22,7 @@ use crate::watch::Watch;
 
 /// A connection's IO, guarded. It works as the one it wraps, and
 ///
-/// - every poll notes the task it came from, so that a panic of that task is traced to this connection;
+/// - it notes the tasks that read and write, so that a panic of theirs is traced to this connection;
 /// - it can be closed while nobody polls it any more, because its tasks are dead.
 ///
 /// [`GuardedListener`](crate::GuardedListener) makes them; use [`new`](Self::new) with servers that are not
@@ -153,14 +153,17 @@ fn closed() -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionAborted, "the connection was closed by the server")
 }
 
-/// Keeps the waker of whoever polls; answers whether that was somebody else the last time.
+/// Whether somebody else polls than who waited the last time.
 #[inline]
-fn keep(slot: &mut Option<Waker>, cx: &Context<'_>) -> bool {
-    let is_another = !slot.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
-    if is_another {
+fn is_another(waits: Option<&Waker>, cx: &Context<'_>) -> bool {
+    !waits.is_some_and(|waker| waker.will_wake(cx.waker()))
+}
+
+#[inline]
+fn keep(slot: &mut Option<Waker>, cx: &Context<'_>) {
+    if is_another(slot.as_ref(), cx) {
         *slot = Some(cx.waker().clone());
     }
-    is_another
 }
 
 impl<IO: Io> Shared<IO> {
@@ -284,9 +287,18 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncRead for GuardedI
             *unread = None;
         }
         let room = buf.remaining();
+        let is_another = is_another(reader.as_ref(), cx);
+        if is_another {
+            // Before, because what reads may panic.
+            tasks.note(&self.shared.transport);
+        }
         let polled = Pin::new(io).poll_read(cx, buf);
-        // Whoever waits, as before, has nothing to make sense of.
-        if polled.is_ready() || keep(reader, cx) {
+        // Whoever waits as before is known, and has nothing to make sense of. One waker can be of several tasks.
+        if polled.is_pending() {
+            if is_another {
+                *reader = Some(cx.waker().clone());
+            }
+        } else if !is_another {
             tasks.note(&self.shared.transport);
         }
         // Whoever dies next on this thread, outside of any scope, dies of these bytes.

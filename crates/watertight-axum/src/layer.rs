@@ -69,7 +69,7 @@ impl fmt::Debug for Served {
 impl Served {
     /// Adds to a request what it is to carry.
     fn load(&self, extensions: &mut Extensions, polls: bool) {
-        // What asks for the connection are the requests that open a session or upgrade.
+        // What asks for the connection are requests that open a session or upgrade, and the application's own.
         if !polls {
             make_room(extensions);
             extensions.insert(self.connection.clone());
@@ -147,7 +147,8 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let polls = head::polls(request.uri());
+        // Whatever upgrades has its upgrade in there: its query may say what it likes.
+        let polls = request.extensions().is_empty() && head::polls(request.uri());
         let origin = match &self.served {
             Some(served) => Origin::Served(Arc::clone(served)),
             None => Origin::Others(request.extensions().get::<Connection>().cloned()),

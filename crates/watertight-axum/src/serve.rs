@@ -39,8 +39,8 @@ const LAST_RESPONSES: Duration = Duration::from_millis(500);
 /// A [`Router`] is shared by all connections, as one of `into_make_service` is: axum would make a new one for each, with new
 /// layers around its handlers. Pass a service that makes one where a layer is to count for each connection alone.
 ///
-/// Every request carries its [`Connection`] in its extensions, but for those that go on with an Engine.IO session by polling,
-/// which no handler ever sees. Handlers that ask for `ConnectInfo` need [`with_connect_info`](Serve::with_connect_info): pass
+/// Every request carries its [`Connection`] in its extensions, but for those whose query begins as those that go on with an
+/// Engine.IO session by polling do, which are the engine's and which no handler of events ever sees. Handlers that ask for `ConnectInfo` need [`with_connect_info`](Serve::with_connect_info): pass
 /// the router itself, without `into_make_service_with_connect_info`, which axum has for its own listeners only.
 ///
 /// ```no_run

@@ -36,7 +36,7 @@ struct Parts {
 }
 
 /// What this thread knows about the code that runs on it. It has nothing to drop, so that it costs no look at whether it is
-/// there, and is there for as long as its thread.
+/// there, and is there for as long as its thread. What is left in it when the thread ends [`Claimed`] drops.
 struct ThreadState {
     current: Cell<Option<ManuallyDrop<Scope>>>,
     /// A panic that the hook has seen in the current scope and nobody has decided on yet: it either
@@ -70,8 +70,15 @@ struct Claimed(Cell<Option<Slot>>);
 impl Drop for Claimed {
     fn drop(&mut self) {
         if let Some(slot) = self.0.take() {
-            THREAD.with(|thread| thread.place.set(Place::Nowhere));
+            let forgotten = THREAD.with(|thread| {
+                thread.place.set(Place::Nowhere);
+                let mut scope = None;
+                thread.swap_current(&mut scope);
+                (scope, thread.swap_pending(None))
+            });
             slot.release();
+            // Of guards that were leaked.
+            drop(forgotten);
         }
     }
 }
@@ -430,6 +437,7 @@ mod tests {
             fn drop(&mut self) {
                 // The thread's slot may have been given back: entering must not write there then.
                 assert_eq!(current(), None);
+                assert!(THREAD.with(|thread| matches!(thread.place.get(), Place::Nowhere)));
                 let _entered = scope(7).enter();
                 assert_eq!(current().as_deref(), Some("7"));
             }
@@ -441,6 +449,15 @@ mod tests {
         })
         .join()
         .expect("teardown does not panic");
+    }
+
+    /// Would reveal that whoever leaks a guard keeps its client's compartment for ever.
+    #[test]
+    fn a_guard_that_was_leaked_ends_with_its_thread() {
+        let client = Compartment::new(None, None);
+        let of_it = Scope::new(Arc::clone(&client), Activity::new(ActivityKind::Task, "", "leaked"));
+        std::thread::spawn(move || std::mem::forget(of_it.enter())).join().expect("no panic there");
+        assert_eq!(Arc::strong_count(&client), 1);
     }
 
     /// A little program of nested scopes, run for real and against a plain vector as the model.

@@ -168,7 +168,7 @@ impl ServerId {
 const TASKS_PER_TRANSPORT: usize = 4;
 
 /// The entries of one transport in the task table. Belongs to the wrapper around its IO, which tells it
-/// of every poll; dropping it removes the entries.
+/// who polls; dropping it removes the entries.
 #[derive(Debug)]
 pub struct TransportTasks {
     transport: Weak<Transport>,

@@ -28,9 +28,10 @@ pub(super) const TARGET: Target = Target {
     memory: 5 * 1024 * 1024,
 };
 
-/// The words of a board's header, as version 1 has them.
+/// The words of a board's header, as version 2 has them.
 const HEADER: usize = 64;
 const MAGIC: u64 = u64::from_le_bytes(*b"WTBOARD\0");
+const VERSION: u64 = 2;
 const USED: usize = 11;
 const CRASH: usize = 16;
 
@@ -67,7 +68,7 @@ fn check(bytes: &[u8]) {
     let size = |word: &u64, most: u64| word % most + 1;
     let sizes = [size(slots, 96), 64, size(activities, 64), 16, size(people, 96), 16];
     let mut header = [0; HEADER];
-    (header[0], header[1]) = (MAGIC, 1);
+    (header[0], header[1]) = (MAGIC, VERSION);
     header[2..8].copy_from_slice(&sizes);
     header[USED] = u64::MAX;
     // A complete mark of a thread, or none.

@@ -63,7 +63,7 @@ const ABOUT: &str = "The same handlers on plain socketioxide (*bare*) and on Wat
     the server has allocated and not freed, to the byte, and what it has resident, for each client more that is there and \
     does nothing; the bare one makes a router for each connection, as `axum::serve` does, which the guarded one does not. \
     *Round trips* are a closed loop: every client sends its next message when the one before has come back. The servers take \
-    turns of 25 ms, or as long as one message of each client takes. The server has \
+    turns of 25 ms, or as long as four messages of each client take. The server has \
     one thread for what it is asked, so that the load generator has a processor of its own; where the server is busy all the \
     time, the number is the server's. *Latency* is an open loop at the same rate for both servers. Each time counts from the \
     moment at which its message was due, also when it could not be sent because the one before had not come back.";

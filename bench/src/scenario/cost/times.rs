@@ -23,7 +23,9 @@ const ROUNDS: usize = 400;
 const QUICK_ROUNDS: usize = 2;
 const ROUND: Duration = Duration::from_millis(25);
 const QUICK_ROUND: Duration = Duration::from_millis(200);
-/// With many clients a turn is longer, in which each of them has one message. Then there are fewer.
+/// With many clients a turn is longer, so that each has some messages in it, and there are fewer: at its ends not all have
+/// one under way.
+const MESSAGES_IN_TURN: f64 = 4.0;
 const ALL_ROUNDS: Duration = Duration::from_secs(25);
 /// Turns in which latency is measured, and how long each lasts.
 const LATENCY_ROUNDS: usize = 5;
@@ -116,10 +118,13 @@ impl Case {
     fn measure(run: &Run, transport: Transport, clients: usize, rounds: usize) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let mut sides = Side::both(run, &runtime, transport, clients)?;
-        let length = if run.quick { QUICK_ROUND } else { ROUND };
+        let mut length = if run.quick { QUICK_ROUND } else { ROUND };
         // Once without counting: whatever is made at the first message.
         for side in &mut sides {
-            side.throughput(&runtime, length / 4)?;
+            let per_second = side.throughput(&runtime, length)?.per_second;
+            #[expect(clippy::cast_precision_loss, reason = "a small number")]
+            let all_have_some = Duration::from_secs_f64(MESSAGES_IN_TURN * clients as f64 / per_second);
+            length = length.max(all_have_some);
         }
         let mut throughput = Vec::new();
         let begun = Instant::now();

@@ -1,10 +1,12 @@
 //! The wrapper around a connection, over pipes in memory.
 
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
 use watertight::{Attribution, CloseMode, Lease, Registry, Seal, ServerId, TransportTasks};
 use watertight_axum::GuardedIo;
 
@@ -78,6 +80,44 @@ async fn forced_cuts_it_while_both_ends_are_parked() {
     assert_eq!(written.expect_err("cut").kind(), io::ErrorKind::ConnectionAborted);
     // Later calls do not hang either.
     assert!(writer.flush().await.is_err() && writer.shutdown().await.is_err());
+}
+
+/// Panics when it is read.
+struct PanicsInRead;
+
+impl AsyncRead for PanicsInRead {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        panic!("panic of what is guarded")
+    }
+}
+
+impl AsyncWrite for PanicsInRead {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Would reveal a task that is known only when a read of it has come to an end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_read_of_a_task_may_panic() {
+    let turn = turn().await;
+    let mut io = GuardedIo::new(PanicsInRead, None, ServerId::new());
+    let lease = io.connection().linked();
+    let reading = tokio::spawn(async move { io.read(&mut [0; 8]).await });
+    assert!(within(DEADLINE, "an end", reading).await.is_err_and(|error| error.is_panic()));
+    let incident = turn.incident(|incident| {
+        incident.message == "panic of what is guarded"
+            && incident.offender.as_ref().is_some_and(|offender| offender.id == lease.id())
+    });
+    assert_eq!(incident.attribution, Attribution::Transport);
 }
 
 /// Would reveal a forced close that cannot follow a polite one, or a second one that does harm.

@@ -48,6 +48,25 @@ async fn a_panic_closes_with_1011_and_the_incidents_id() {
     );
 }
 
+/// Would reveal a client that says in its query that it polls, and has no connection here that could be cut then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_changes_nothing() {
+    let turn = turn().await;
+    let server = Server::start().await;
+    let bystanders = Bystanders::start(server.address).await;
+    let left = Left::now();
+    let path = "/echo?EIO=4&transport=polling&sid=AAAAAAAAAAAAAAAA";
+    let mut client = Client::connect(server.address, path).await;
+    client.echoes("before").await;
+    client.send("panic").await;
+    let frame = client.close_frame().await;
+    let incident = turn.incident_of(client.address);
+    assert_exact(&incident, "/echo");
+    assert_eq!((u16::from(frame.code), frame.reason.as_str()), (1011, &*incident.id.to_string()));
+    left.is_back(GONE).await;
+    bystanders.noticed_nothing().await;
+}
+
 /// Would reveal a scope or a socket that is set up only with the first message.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_panic_before_the_first_message_does_as_well() {

@@ -171,19 +171,16 @@ where
         if !self.compartment.is_live() {
             return;
         }
-        let mut scope = self.scope().clone();
         let breakers = watertight::installed().map(Watertight::breakers);
-        if let Some(breakers) = breakers.filter(|breakers| !breakers.are_closed()) {
-            match breakers.admission(&self.activity) {
-                Admission::Pass => {}
-                Admission::Probe(probe) => scope = scope.trying(probe),
-                Admission::Refused { retry_after } => {
-                    return refuse(&s, ack_id, &Refusal::breaker_open(retry_after));
-                }
-                // A kind of admission that is not known here yet.
-                _ => return,
+        let scope = match breakers.map(|breakers| breakers.admission(&self.activity)) {
+            None | Some(Admission::Pass) => self.scope().clone(),
+            Some(Admission::Probe(probe)) => self.scope().trying(probe),
+            Some(Admission::Refused { retry_after }) => {
+                return refuse(&s, ack_id, &Refusal::breaker_open(retry_after));
             }
-        }
+            // A kind of admission that is not known here yet.
+            Some(_) => return,
+        };
         let ack = AckError::responder(AckError::new(&s, ack_id));
         // A panic has been reported; who called goes on.
         let _ = watertight::run(scope, ack, || self.handler.call(s, v, ack_id));

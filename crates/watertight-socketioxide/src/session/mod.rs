@@ -87,9 +87,7 @@ impl PollingSession {
 
     /// The session with this id, if it was opened by polling.
     pub(crate) fn find(session: &str) -> Option<Arc<Self>> {
-        if let Some(known) =
-            known::find(session).filter(|known| known.is_live() && known.compartment.is_registered())
-        {
+        if let Some(known) = known::find(session).filter(|known| known.compartment.is_registered()) {
             return Some(known);
         }
         Registry::global().by_session(session)?.find_part(|_: &Self| true)
@@ -244,5 +242,61 @@ impl Seal for PollingSession {
 
     fn is_gone(&self) -> bool {
         self.polls.are_over()
+    }
+}
+
+#[cfg(all(test, not(watertight_loom)))]
+mod tests {
+    use super::*;
+
+    /// Is never asked.
+    struct Silent;
+
+    impl Engine for Silent {
+        fn close(self: Box<Self>, _: &str, done: Box<dyn FnOnce() + Send>) {
+            done();
+        }
+
+        fn knows(&self, _: &str) -> Option<bool> {
+            None
+        }
+    }
+
+    fn session(id: &str) -> Arc<PollingSession> {
+        let session = PollingSession::new(Registry::global().open(None), false, Box::new(Silent));
+        session.name(id);
+        session
+    }
+
+    fn finds(session: &Arc<PollingSession>, id: &str) -> bool {
+        PollingSession::find(id).is_some_and(|found| Arc::ptr_eq(&found, session))
+    }
+
+    #[test]
+    fn is_found_by_its_id_until_it_is_dropped() {
+        // The second is not of the form that the engine gives.
+        for id in ["0123456789abcdef", "short"] {
+            let session = session(id);
+            assert!(finds(&session, id));
+            drop(session);
+            assert!(PollingSession::find(id).is_none() && known::find(id).is_none());
+        }
+    }
+
+    #[test]
+    fn one_that_the_registry_has_forgotten_is_not_found() {
+        let session = session("forgotten-------");
+        assert!(finds(&session, "forgotten-------"));
+        Registry::global().forget(session.lease());
+        assert!(PollingSession::find("forgotten-------").is_none());
+    }
+
+    #[test]
+    fn one_that_is_a_websocket_by_now_is_only_in_the_registry() {
+        let session = session("upgraded--------");
+        assert!(known::find("upgraded--------").is_some());
+        session.upgraded();
+        assert!(known::find("upgraded--------").is_none());
+        assert!(finds(&session, "upgraded--------"));
     }
 }

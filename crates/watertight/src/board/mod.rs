@@ -1,8 +1,8 @@
 //! The board: what each thread works on right now, readable from other threads, and after the death of the process when
 //! it was given memory that outlives that.
 //!
-//! Every thread that enters scopes owns one slot. It writes the compartment's key and the activity's number there
-//! whenever its current scope changes: a few relaxed stores, no lock, no clock. Whoever wants to know for how long a
+//! Every thread that enters scopes owns one slot. Whenever its current scope changes it says so there, with the compartment's
+//! key and the activity's number: a few stores, no lock, no clock. Whoever wants to know for how long a
 //! thread has not come back to its executor looks twice. Beside the slots, on a board that outlives the process, stand the
 //! names: what each activity is called, and who each connection is.
 
@@ -281,6 +281,31 @@ mod loom_tests {
                 let number = turn / (slot_of::DEPTH + 1) + 1;
                 assert_eq!((u64::from(current.activity), number), (current.compartment, current.compartment));
                 assert_eq!(outermost, current);
+            }
+            writer.join().expect("no panic");
+        });
+    }
+
+    /// What is left of a nested scope is not the next turn's.
+    #[test]
+    fn nor_a_turn_and_the_one_after_it() {
+        loom::model(|| {
+            let words: Vec<_> = (0..HEADER_WORDS + SLOT_WORDS).map(|_| AtomicU64::new(0)).collect();
+            let slot = *Board::at(words.leak(), None).slots.first().expect("a slot");
+            let [one, two, three] = [1, 2, 3].map(|n| Entry { compartment: n, activity: n as u32 });
+            slot.enter(one);
+            slot.enter(two);
+            let writer = {
+                loom::thread::spawn(move || {
+                    slot.leave(one);
+                    slot.leave(Entry::IDLE);
+                    slot.enter(three);
+                })
+            };
+            if let Some(look) = slot.read() {
+                let seen = (look.current, look.outermost);
+                assert!([(two, one), (one, one), (three, three)].contains(&seen), "{seen:?}");
+                assert_eq!(look.outermost == three, look.turn > 0);
             }
             writer.join().expect("no panic");
         });

@@ -124,6 +124,9 @@ impl Slot {
         // Whoever sees any of it sees that the turn before is over.
         self.words[slot::CURRENT + line::COMPARTMENT].store(entry.compartment, Ordering::Release);
         self.words[slot::CURRENT + line::ACTIVITY].store(entry.activity.into(), Ordering::Release);
+        if entry == Entry::IDLE {
+            return;
+        }
         let head = self.get(slot::RING_HEAD);
         let at = slot::RING + (head as usize % slot::RING_LINES) * line::WORDS;
         self.write_line(at, entry, self.clock.load(Ordering::Relaxed));
@@ -203,7 +206,9 @@ impl Slot {
             // What precedes is not read after this.
             fence(Ordering::Acquire);
             if version.is_multiple_of(2) && step() == (turn, version) {
-                return Some(Look { current, outermost, turn: turn & !slot::DEPTH, step: (turn, version) });
+                // Blocking work for nobody is a scope of its own.
+                let look = Look { current, outermost, turn: turn & !slot::DEPTH, step: (turn, version) };
+                return (current != Entry::IDLE).then_some(look);
             }
         }
         None
@@ -261,6 +266,8 @@ impl Slot {
         // It may be released from within a scope, whose thread ends.
         let over = (self.get(slot::TURN) | slot::DEPTH).wrapping_add(1);
         self.words[slot::TURN].store(over, Ordering::Release);
+        // Whoever sees any of what follows sees that.
+        fence(Ordering::Release);
         self.enrol(0);
         self.reads(0);
         self.set(slot::FLAGS, 0);
@@ -271,5 +278,41 @@ impl Slot {
             word.store(0, Ordering::Relaxed);
         }
         self.words[slot::OWNER].store(0, Ordering::Release);
+    }
+}
+
+#[cfg(all(test, not(watertight_loom)))]
+mod tests {
+    use super::*;
+
+    fn slot() -> (Slot, &'static AtomicU64) {
+        let words: &[AtomicU64] = (0..=SLOT_WORDS).map(|_| AtomicU64::new(0)).collect::<Vec<_>>().leak();
+        let (clock, words) = words.split_first().expect("a word");
+        (Slot::new(words.first_chunk().expect("as many as there are"), clock), clock)
+    }
+
+    #[test]
+    fn the_scope_around_a_nested_one_is_as_old_as_it_was() {
+        let (slot, clock) = slot();
+        let outer = Entry { compartment: 7, activity: 1 };
+        let since = || slot.get(slot::CURRENT + line::SINCE);
+        clock.store(5, Ordering::Relaxed);
+        slot.enter(outer);
+        clock.store(9, Ordering::Relaxed);
+        slot.enter(Entry { compartment: 8, activity: 2 });
+        assert_eq!(since(), 9);
+        slot.leave(outer);
+        assert_eq!(since(), 5);
+    }
+
+    #[test]
+    fn work_for_nobody_is_nobodys_and_no_part_of_the_past() {
+        let (slot, _) = slot();
+        slot.enter(Entry { compartment: 7, activity: 1 });
+        slot.leave(Entry::IDLE);
+        slot.enter(Entry::IDLE);
+        assert_eq!(slot.read(), None);
+        slot.leave(Entry::IDLE);
+        assert_eq!(slot.get(slot::RING_HEAD), 1);
     }
 }

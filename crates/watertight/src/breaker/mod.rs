@@ -111,7 +111,7 @@ impl Breakers {
     /// Whether `activity` may start. One relaxed load while everything is on.
     #[must_use]
     pub fn admit(&self, activity: &Activity, now: Instant) -> Admission {
-        if self.are_closed() {
+        if self.0.off.load(Ordering::Relaxed) == 0 {
             return Admission::Pass;
         }
         let mut state = self.0.state.lock();
@@ -139,18 +139,11 @@ impl Breakers {
         }
     }
 
-    /// Whether everything is on: whatever asks may start. One relaxed load.
-    #[must_use]
-    #[inline]
-    pub fn are_closed(&self) -> bool {
-        self.0.off.load(Ordering::Relaxed) == 0
-    }
-
     /// [`admit`](Self::admit) now; reads the clock only while something is off.
     #[must_use]
     #[inline]
     pub fn admission(&self, activity: &Activity) -> Admission {
-        if self.are_closed() {
+        if self.0.off.load(Ordering::Relaxed) == 0 {
             return Admission::Pass;
         }
         self.admit(activity, Instant::now())

@@ -85,7 +85,6 @@ impl RawThread {
     fn of(words: &[u64], torn: bool, most: usize) -> Self {
         let mut name = [0; slot::NAME_WORDS];
         name.copy_from_slice(&words[slot::NAME..][..slot::NAME_WORDS]);
-        #[expect(clippy::cast_possible_truncation, reason = "of 16 bits")]
         let depth = (words[slot::TURN] & slot::DEPTH) as u32;
         let current = RawLine::at(words, slot::CURRENT).filter(|_| !torn && depth > 0);
         let outermost =
