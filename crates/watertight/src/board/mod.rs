@@ -264,72 +264,82 @@ mod loom_tests {
     use super::layout::slot as slot_of;
     use super::*;
 
-    #[test]
-    fn a_reader_never_sees_two_entries_mixed() {
-        loom::model(|| {
+    const ONE: Entry = Entry { compartment: 1, activity: 1 };
+    const TWO: Entry = Entry { compartment: 2, activity: 2 };
+    const THREE: Entry = Entry { compartment: 3, activity: 3 };
+
+    /// Writes after `before`, while another thread reads, which `believes` or not. The reader is the thread that is spawned: of
+    /// a thread that reads a word before it writes it, loom does not see that others read it too.
+    fn reader_of(before: fn(Slot), writes: fn(Slot), believes: fn(Look)) {
+        loom::model(move || {
             let words: Vec<_> = (0..HEADER_WORDS + SLOT_WORDS).map(|_| AtomicU64::new(0)).collect();
             let slot = *Board::at(words.leak(), None).slots.first().expect("a slot");
-            let writer = {
-                loom::thread::spawn(move || {
-                    slot.enter(Entry { compartment: 1, activity: 1 });
-                    slot.leave(Entry::IDLE);
-                    slot.enter(Entry { compartment: 2, activity: 2 });
-                })
-            };
-            if let Some(look) = slot.read() {
-                let Look { current, outermost, turn, step: _ } = look;
-                let number = turn / (slot_of::DEPTH + 1) + 1;
-                assert_eq!((u64::from(current.activity), number), (current.compartment, current.compartment));
-                assert_eq!(outermost, current);
+            before(slot);
+            let reader = loom::thread::spawn(move || slot.read());
+            writes(slot);
+            if let Some(look) = reader.join().expect("no panic") {
+                believes(look);
             }
-            writer.join().expect("no panic");
         });
+    }
+
+    /// The number of the turn, from 1 on.
+    fn turn(look: Look) -> u64 {
+        look.turn / (slot_of::DEPTH + 1) + 1
+    }
+
+    #[test]
+    fn a_reader_never_sees_two_entries_mixed() {
+        let writes = |slot: Slot| {
+            slot.enter(ONE);
+            slot.leave(Entry::IDLE);
+            slot.enter(TWO);
+        };
+        reader_of(
+            |_| (),
+            writes,
+            |look| {
+                let Look { current, outermost, .. } = look;
+                assert_eq!(
+                    (u64::from(current.activity), turn(look)),
+                    (current.compartment, current.compartment)
+                );
+                assert_eq!(outermost, current);
+            },
+        );
+    }
+
+    #[test]
+    fn nor_a_scope_and_the_one_around_it() {
+        let writes = |slot: Slot| {
+            slot.enter(TWO);
+            slot.leave(ONE);
+        };
+        reader_of(
+            |slot| slot.enter(ONE),
+            writes,
+            |look| {
+                assert_eq!(look.outermost, ONE);
+                assert!(look.current == ONE || look.current == TWO);
+            },
+        );
     }
 
     /// What is left of a nested scope is not the next turn's.
     #[test]
     fn nor_a_turn_and_the_one_after_it() {
-        loom::model(|| {
-            let words: Vec<_> = (0..HEADER_WORDS + SLOT_WORDS).map(|_| AtomicU64::new(0)).collect();
-            let slot = *Board::at(words.leak(), None).slots.first().expect("a slot");
-            let [one, two, three] = [1, 2, 3].map(|n| Entry { compartment: n, activity: n as u32 });
-            slot.enter(one);
-            slot.enter(two);
-            let writer = {
-                loom::thread::spawn(move || {
-                    slot.leave(one);
-                    slot.leave(Entry::IDLE);
-                    slot.enter(three);
-                })
-            };
-            if let Some(look) = slot.read() {
-                let seen = (look.current, look.outermost);
-                assert!([(two, one), (one, one), (three, three)].contains(&seen), "{seen:?}");
-                assert_eq!(look.outermost == three, look.turn > 0);
-            }
-            writer.join().expect("no panic");
-        });
-    }
-
-    #[test]
-    fn nor_a_scope_and_the_one_around_it() {
-        loom::model(|| {
-            let words: Vec<_> = (0..HEADER_WORDS + SLOT_WORDS).map(|_| AtomicU64::new(0)).collect();
-            let slot = *Board::at(words.leak(), None).slots.first().expect("a slot");
-            let outer = Entry { compartment: 1, activity: 1 };
-            let inner = Entry { compartment: 2, activity: 2 };
-            slot.enter(outer);
-            let writer = {
-                loom::thread::spawn(move || {
-                    slot.enter(inner);
-                    slot.leave(outer);
-                })
-            };
-            if let Some(look) = slot.read() {
-                assert_eq!(look.outermost, outer);
-                assert!(look.current == outer || look.current == inner);
-            }
-            writer.join().expect("no panic");
+        let before = |slot: Slot| {
+            slot.enter(ONE);
+            slot.enter(TWO);
+        };
+        let writes = |slot: Slot| {
+            slot.leave(ONE);
+            slot.leave(Entry::IDLE);
+            slot.enter(THREE);
+        };
+        reader_of(before, writes, |look| {
+            let seen = (look.current, look.outermost, turn(look));
+            assert!([(TWO, ONE, 1), (ONE, ONE, 1), (THREE, THREE, 2)].contains(&seen), "{seen:?}");
         });
     }
 }
