@@ -59,12 +59,17 @@ impl Server {
 
     /// The server of the bench, on a free port: the same handlers on bare socketioxide and on Watertight. It logs to `log`.
     pub(crate) fn bench(kind: Kind, arguments: &[&str], log: &Path) -> Result<Self> {
-        Self::of_bench("watertight-bench-server", kind, arguments, log)
+        Self::of_bench("watertight-bench-server", kind.name(), arguments, log)
+    }
+
+    /// The same with hardly anything that protects.
+    pub(crate) fn least(arguments: &[&str], log: &Path) -> Result<Self> {
+        Self::of_bench("watertight-bench-server", "least", arguments, log)
     }
 
     /// The same, with every allocation counted: slower, and `/stats` says to the byte what it holds.
     pub(crate) fn counted(kind: Kind, arguments: &[&str], log: &Path) -> Result<Self> {
-        Self::of_bench("watertight-bench-server-counted", kind, arguments, log)
+        Self::of_bench("watertight-bench-server-counted", kind.name(), arguments, log)
     }
 
     /// The same as `bench`, with the program run by `tool`, and of any kind that the program has.
@@ -73,9 +78,9 @@ impl Server {
         Self::start(tool, log)
     }
 
-    fn of_bench(program: &str, kind: Kind, arguments: &[&str], log: &Path) -> Result<Self> {
+    fn of_bench(program: &str, kind: &str, arguments: &[&str], log: &Path) -> Result<Self> {
         let mut command = Command::new(bench_binary(program)?);
-        command.arg(kind.name()).args(arguments);
+        command.arg(kind).args(arguments);
         Self::start(command, log)
     }
 

@@ -17,6 +17,8 @@ use crate::machine::process_cpu_time;
 use crate::report::Times;
 use crate::server::{Kind, Server};
 
+const ONE_THREAD: [&str; 2] = ["--threads", "1"];
+
 /// One server and its clients, which stay from pass to pass.
 pub(super) struct Side {
     server: Server,
@@ -35,8 +37,8 @@ pub(super) struct Throughput {
 }
 
 impl Side {
-    /// Both servers, each with one thread for what it is asked: the load generator has another processor, and what the
-    /// server gets done is up to the server.
+    /// The bare server and the guarded one, each with one thread for what it is asked: the load generator has another
+    /// processor, and what the server gets done is up to the server.
     pub(super) fn both(
         run: &Run,
         runtime: &Runtime,
@@ -45,12 +47,28 @@ impl Side {
     ) -> Result<[Self; 2]> {
         let open = |kind: Kind| {
             let log = run.results.join(format!("cost-{}.log", kind.name()));
-            let server = Server::bench(kind, &["--threads", "1"], &log)?;
-            let clients = runtime.block_on(crowd::connect(server.address(), transport, clients))?;
-            anyhow::Ok(Self { server, clients })
+            Self::open(Server::bench(kind, &ONE_THREAD, &log)?, runtime, transport, clients)
         };
         let [bare, guarded] = Kind::BOTH;
         Ok([open(bare)?, open(guarded)?])
+    }
+
+    /// The bare server and the one with hardly any protection.
+    pub(super) fn with_least(
+        run: &Run,
+        runtime: &Runtime,
+        transport: Transport,
+        clients: usize,
+    ) -> Result<[Self; 2]> {
+        let log = |name: &str| run.results.join(format!("cost-{name}.log"));
+        let bare = Server::bench(Kind::Bare, &ONE_THREAD, &log("bare"))?;
+        let least = Server::least(&ONE_THREAD, &log("least"))?;
+        Ok([Self::open(bare, runtime, transport, clients)?, Self::open(least, runtime, transport, clients)?])
+    }
+
+    fn open(server: Server, runtime: &Runtime, transport: Transport, clients: usize) -> Result<Self> {
+        let clients = runtime.block_on(crowd::connect(server.address(), transport, clients))?;
+        Ok(Self { server, clients })
     }
 
     /// A closed loop: each client sends its next message when the one before has come back.

@@ -17,6 +17,7 @@ struct Details {
     instructions: Vec<instructions::Case>,
     memory: Vec<memory::Case>,
     times: Vec<times::Case>,
+    least: Vec<times::Least>,
 }
 
 /// What does not depend on how busy the machine is comes first.
@@ -34,7 +35,8 @@ pub(crate) fn run(run: &Run) -> Result<Report> {
     let memory = memory::measure(run, &mut report)?;
     let times = times::measure(run, &mut report)?;
     report.chart = Some(chart(&times));
-    report.keep(&Details { instructions, memory, times })?;
+    let least = times::measure_least(run, &mut report)?;
+    report.keep(&Details { instructions, memory, times, least })?;
     Ok(report)
 }
 

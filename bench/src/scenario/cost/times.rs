@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde::Serialize;
+use tokio::runtime::Runtime;
 
 use super::load::{Side, Throughput};
 use crate::Run;
@@ -17,6 +18,8 @@ const BAR: f64 = 0.99;
 const BUSY: f64 = 0.95;
 const CLIENTS: [usize; 5] = [1, 10, 100, 1_000, 5_000];
 const QUICK_CLIENTS: [usize; 2] = [1, 50];
+/// For the server with hardly any protection, of which one number says enough.
+const CLIENTS_OF_LEAST: usize = 100;
 /// Turns of both servers. Others on the machine spoil a turn, and slow down many one after another: only of turns that are
 /// short and next to each other one tells something of the other, and of many of them.
 const ROUNDS: usize = 400;
@@ -114,32 +117,95 @@ fn sizes(run: &Run, transport: Transport) -> Vec<usize> {
     sizes
 }
 
+/// Turns of two servers.
+fn turns(
+    run: &Run,
+    runtime: &Runtime,
+    sides: &mut [Side; 2],
+    clients: usize,
+    rounds: usize,
+) -> Result<Vec<[Throughput; 2]>> {
+    let mut length = if run.quick { QUICK_ROUND } else { ROUND };
+    // Once without counting: whatever is made at the first message.
+    for side in &mut *sides {
+        let per_second = side.throughput(runtime, length)?.per_second;
+        #[expect(clippy::cast_precision_loss, reason = "a small number")]
+        let all_have_some = Duration::from_secs_f64(MESSAGES_IN_TURN * clients as f64 / per_second);
+        length = length.max(all_have_some);
+    }
+    let mut turns = Vec::new();
+    let begun = Instant::now();
+    while turns.len() < rounds && begun.elapsed() < ALL_ROUNDS {
+        let [bare, other] = &mut *sides;
+        // Who comes first finds the machine as the other has left it: they take turns in that, too.
+        if turns.len() % 2 == 0 {
+            let bare = bare.throughput(runtime, length)?;
+            turns.push([bare, other.throughput(runtime, length)?]);
+        } else {
+            let other = other.throughput(runtime, length)?;
+            turns.push([bare.throughput(runtime, length)?, other]);
+        }
+    }
+    Ok(turns)
+}
+
+fn ratio_of(turns: &[[Throughput; 2]]) -> Spread {
+    Spread::of(turns.iter().map(|[bare, other]| other.per_second / bare.per_second))
+}
+
+/// The bare server and the one with hardly any protection.
+#[derive(Serialize)]
+pub(super) struct Least {
+    transport: Transport,
+    clients: usize,
+    /// Each time: bare and least.
+    throughput: Vec<[Throughput; 2]>,
+    ratio: Spread,
+}
+
+/// How near to the bare server the least protection is: what any other can be held against.
+pub(super) fn measure_least(run: &Run, report: &mut Report) -> Result<Vec<Least>> {
+    if run.quick {
+        return Ok(Vec::new());
+    }
+    let heads = [
+        "transport",
+        "clients",
+        "bare /s",
+        "least /s",
+        "ratio                    ",
+        "bare CPU µs",
+        "least CPU µs",
+    ];
+    let title = format!("Round trips a second with hardly any protection, medians of up to {ROUNDS} turns");
+    let mut table = Table::begin(title, 1, &heads);
+    let mut cases = Vec::new();
+    for transport in Transport::ALL {
+        let clients = CLIENTS_OF_LEAST;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let mut sides = Side::with_least(run, &runtime, transport, clients)?;
+        let throughput = turns(run, &runtime, &mut sides, clients, ROUNDS)?;
+        let ratio = ratio_of(&throughput);
+        let both = |of: fn(&Throughput) -> Option<f64>, digits: usize| {
+            [0, 1].map(|kind| or_dash(median(&throughput, kind, of).map(|n| format!("{n:.digits$}"))))
+        };
+        let mut cells = vec![transport.to_string(), clients.to_string()];
+        cells.extend(both(|pass| Some(pass.per_second), 0));
+        cells.push(ratio.to_string());
+        cells.extend(both(|pass| pass.cpu, 1));
+        table.row(cells);
+        cases.push(Least { transport, clients, throughput, ratio });
+    }
+    report.tables.push(table);
+    Ok(cases)
+}
+
 impl Case {
     fn measure(run: &Run, transport: Transport, clients: usize, rounds: usize) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let mut sides = Side::both(run, &runtime, transport, clients)?;
-        let mut length = if run.quick { QUICK_ROUND } else { ROUND };
-        // Once without counting: whatever is made at the first message.
-        for side in &mut sides {
-            let per_second = side.throughput(&runtime, length)?.per_second;
-            #[expect(clippy::cast_precision_loss, reason = "a small number")]
-            let all_have_some = Duration::from_secs_f64(MESSAGES_IN_TURN * clients as f64 / per_second);
-            length = length.max(all_have_some);
-        }
-        let mut throughput = Vec::new();
-        let begun = Instant::now();
-        while throughput.len() < rounds && begun.elapsed() < ALL_ROUNDS {
-            let [bare, guarded] = &mut sides;
-            // Who comes first finds the machine as the other has left it: they take turns in that, too.
-            if throughput.len() % 2 == 0 {
-                let bare = bare.throughput(&runtime, length)?;
-                throughput.push([bare, guarded.throughput(&runtime, length)?]);
-            } else {
-                let guarded = guarded.throughput(&runtime, length)?;
-                throughput.push([bare.throughput(&runtime, length)?, guarded]);
-            }
-        }
-        let ratio = Spread::of(throughput.iter().map(|[bare, guarded]| guarded.per_second / bare.per_second));
+        let throughput = turns(run, &runtime, &mut sides, clients, rounds)?;
+        let ratio = ratio_of(&throughput);
         let rate = LOAD * Spread::of(throughput.iter().map(|[bare, _]| bare.per_second)).median;
         let (rounds, length) =
             if run.quick { (QUICK_ROUNDS, QUICK_ROUND) } else { (LATENCY_ROUNDS, LATENCY_ROUND) };

@@ -1,6 +1,7 @@
 //! WebSocket clients.
 
 use std::net::SocketAddr;
+use std::time::SystemTime;
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -14,6 +15,8 @@ use crate::server::{DEADLINE, within};
 /// A client over TCP or TLS.
 pub(crate) struct Client<S = TcpStream> {
     pub(crate) address: SocketAddr,
+    /// When it had its address, which others may have had before.
+    pub(crate) since: SystemTime,
     socket: WebSocketStream<S>,
 }
 
@@ -28,8 +31,9 @@ impl Client {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub(crate) async fn upgrade(io: S, address: SocketAddr, url: &str) -> Self {
+        let since = SystemTime::now();
         let upgraded = within(DEADLINE, "upgraded", tokio_tungstenite::client_async(url, io)).await;
-        Self { address, socket: upgraded.expect("a WebSocket").0 }
+        Self { address, since, socket: upgraded.expect("a WebSocket").0 }
     }
 
     pub(crate) async fn send(&mut self, text: &str) {

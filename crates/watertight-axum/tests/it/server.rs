@@ -13,6 +13,8 @@ use tokio::task::JoinHandle;
 use watertight::{CaptureSink, Incident, PreviousHook, QuarantineSettings, Watertight};
 use watertight_axum::ws::{Message, WebSocket, WebSocketUpgrade};
 
+use crate::client::Client;
+
 /// How long anything may take before a test gives up.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -58,10 +60,13 @@ fn builder() -> watertight::Builder {
 }
 
 impl Turn {
-    /// The incident of the client at `peer`.
-    pub(crate) fn incident_of(&self, peer: SocketAddr) -> Arc<Incident> {
+    /// The incident of this client.
+    pub(crate) fn incident_of<S>(&self, client: &Client<S>) -> Arc<Incident> {
+        let Client { address, since, .. } = client;
         self.incident(|incident| {
-            incident.offender.as_ref().is_some_and(|offender| offender.peer == Some(peer))
+            let of_its_address =
+                incident.offender.as_ref().is_some_and(|offender| offender.peer == Some(*address));
+            of_its_address && incident.time >= *since
         })
     }
 

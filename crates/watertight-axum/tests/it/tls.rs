@@ -77,7 +77,7 @@ async fn a_panic_is_told_over_tls_too() {
     client.echoes("hello").await;
     client.send("panic").await;
     let frame = client.close_frame().await;
-    let incident = turn.incident_of(client.address);
+    let incident = turn.incident_of(&client);
     assert_eq!(incident.attribution, Attribution::Exact);
     assert_eq!((u16::from(frame.code), frame.reason.as_str()), (1011, &*incident.id.to_string()));
     left.is_back(Duration::from_secs(1)).await;
@@ -85,7 +85,7 @@ async fn a_panic_is_told_over_tls_too() {
     // One that does not read is cut below TLS.
     let mut deaf = connect(server.address, &connector).await;
     deaf.send("fill and panic").await;
-    let incident = turn.incident_of(deaf.address);
+    let incident = turn.incident_of(&deaf);
     assert!(incident.sealed_after.is_some_and(|after| after < Duration::from_millis(1500)), "{incident:#?}");
     left.is_back(Duration::from_secs(1)).await;
     bystander.echoes("after").await;

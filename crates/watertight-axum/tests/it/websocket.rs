@@ -35,7 +35,7 @@ async fn a_panic_closes_with_1011_and_the_incidents_id() {
         client.send("panic").await;
         let frame = client.close_frame().await;
         told_after.push(start.elapsed());
-        let incident = turn.incident_of(client.address);
+        let incident = turn.incident_of(&client);
         assert_exact(&incident, "/echo");
         assert_eq!((u16::from(frame.code), frame.reason.as_str()), (1011, &*incident.id.to_string()));
     }
@@ -60,7 +60,7 @@ async fn a_query_changes_nothing() {
     client.echoes("before").await;
     client.send("panic").await;
     let frame = client.close_frame().await;
-    let incident = turn.incident_of(client.address);
+    let incident = turn.incident_of(&client);
     assert_exact(&incident, "/echo");
     assert_eq!((u16::from(frame.code), frame.reason.as_str()), (1011, &*incident.id.to_string()));
     left.is_back(GONE).await;
@@ -77,7 +77,7 @@ async fn a_panic_before_the_first_message_does_as_well() {
     for path in ["/first", "/sync"] {
         let mut client = Client::connect(server.address, path).await;
         let frame = client.close_frame().await;
-        let incident = turn.incident_of(client.address);
+        let incident = turn.incident_of(&client);
         assert_exact(&incident, path);
         assert_eq!((u16::from(frame.code), frame.reason.as_str()), (1011, &*incident.id.to_string()));
         left.is_back(GONE).await;
@@ -94,7 +94,7 @@ async fn a_client_that_never_reads_is_gone_in_time() {
     let left = Left::now();
     let mut client = Client::connect(server.address, "/echo").await;
     client.send("fill and panic").await;
-    let incident = turn.incident_of(client.address);
+    let incident = turn.incident_of(&client);
     let sealed_after = incident.sealed_after.expect("sealed");
     assert!(sealed_after < GONE_WITHOUT_READING, "{sealed_after:?}");
     left.is_back(GONE_WITHOUT_READING - sealed_after).await;
@@ -117,7 +117,7 @@ async fn a_client_that_goes_on_sending_is_told() {
             }
         }
         let frame = client.close_frame().await;
-        let incident = turn.incident_of(client.address);
+        let incident = turn.incident_of(&client);
         assert_eq!((u16::from(frame.code), frame.reason.as_str()), (1011, &*incident.id.to_string()));
     }
 }
