@@ -16,8 +16,8 @@ pub(crate) fn detach<B>(request: &mut Request<B>) {
     }
 }
 
-/// Whether a request that does not upgrade says that it goes on with an Engine.IO session by polling. Nearly every request of a client that polls does and
-/// comes by here, so it is known by how official clients begin their queries.
+/// Whether a request that does not upgrade says that it goes on with an Engine.IO session by polling. Nearly every
+/// request of a client that polls does, so it is known by how official clients begin their queries.
 pub(crate) fn polls(uri: &Uri) -> bool {
     let Some(query) = uri.query().map(str::as_bytes) else { return false };
     let pairs =

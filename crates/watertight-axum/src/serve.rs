@@ -40,8 +40,8 @@ const LAST_RESPONSES: Duration = Duration::from_millis(500);
 /// layers around its handlers. Pass a service that makes one where a layer is to count for each connection alone.
 ///
 /// Every request carries its [`Connection`] in its extensions, but for those whose query begins as those that go on with an
-/// Engine.IO session by polling do, which are the engine's and which no handler of events ever sees. Handlers that ask for `ConnectInfo` need [`with_connect_info`](Serve::with_connect_info): pass
-/// the router itself, without `into_make_service_with_connect_info`, which axum has for its own listeners only.
+/// Engine.IO session by polling do, which are the engine's and which no handler of events ever sees. Handlers that ask
+/// for `ConnectInfo` need [`with_connect_info`](Serve::with_connect_info): pass the router itself, without `into_make_service_with_connect_info`, which axum has for its own listeners only.
 ///
 /// ```no_run
 /// # async fn example() -> std::io::Result<()> {
