@@ -1,6 +1,6 @@
 //! The wrapper around a connection's IO: it notes who polls it, and it can be closed from outside.
 
-use std::any::TypeId;
+use std::any::{Any, TypeId};
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
@@ -149,6 +149,21 @@ fn linger<IO: Io>(mut io: IO) {
     });
 }
 
+/// Reads what is there; `None` when there is nothing. Whoever waits with `waker` goes on waiting.
+fn read_now<IO: Io>(io: &mut IO, waker: &Waker, buf: &mut ReadBuf<'_>) -> Option<io::Result<()>> {
+    // That nothing has come to plain TCP, which is most often so, takes one look.
+    if let Some(tcp) = (io as &mut dyn Any).downcast_mut::<TcpStream>() {
+        return match tcp.try_read_buf(buf) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            read => Some(read.map(|_| ())),
+        };
+    }
+    match Pin::new(io).poll_read(&mut Context::from_waker(waker), buf) {
+        Poll::Ready(read) => Some(read),
+        Poll::Pending => None,
+    }
+}
+
 fn closed() -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionAborted, "the connection was closed by the server")
 }
@@ -231,10 +246,7 @@ impl<IO: Io> Seal for Shared<IO> {
         let Some(waker) = reader else { return Unread::Nothing };
         let mut bytes = [MaybeUninit::uninit(); 1024];
         let mut buf = ReadBuf::uninit(&mut bytes);
-        // With the reader's own waker, so that it is woken when something comes, as before.
-        let Poll::Ready(result) = Pin::new(io).poll_read(&mut Context::from_waker(waker), &mut buf) else {
-            return Unread::Nothing;
-        };
+        let Some(result) = read_now(io, waker, &mut buf) else { return Unread::Nothing };
         let waker = waker.clone();
         let bytes = buf.filled().to_vec();
         let then = (result.is_err() || bytes.is_empty()).then_some(result);

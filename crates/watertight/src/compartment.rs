@@ -1,6 +1,7 @@
 //! Compartments: the unit of isolation, one per client connection.
 
 use std::fmt;
+use std::hint::black_box;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -16,6 +17,7 @@ use crate::conduct::{Conduct, Limited, Misbehaviour, Rates, Standing};
 use crate::fault::{Attribution, Report};
 use crate::guard::quietly;
 use crate::identity::Identity;
+use crate::registry::TOGETHER;
 use crate::runtimes::{self, Lull};
 use crate::scope::Scope;
 use crate::seal::Seal;
@@ -40,7 +42,7 @@ pub struct Compartment {
     failed_events: AtomicU32,
     /// The server's runtime, on which the parts' own code has to run when they are sealed.
     runtime: Option<tokio::runtime::Handle>,
-    parts: Mutex<SmallVec<[Weak<dyn Seal>; 2]>>,
+    parts: Mutex<SmallVec<[Part; 2]>>,
     had_transport: AtomicBool,
     /// Whether its client has missed a heartbeat, which ends its session.
     missed_heartbeat: AtomicBool,
@@ -51,6 +53,15 @@ pub struct Compartment {
     /// Where the board says who it is, when that outlives the process.
     person: Option<Person>,
 }
+
+struct Part {
+    seal: Weak<dyn Seal>,
+    /// As the part said when it was attached, so that it need not be looked at to know.
+    carries: bool,
+}
+
+/// The parts of one compartment that carry its client's messages: most often its only connection, or its session that polls.
+type Carriers = SmallVec<[Arc<dyn Seal>; 1]>;
 
 /// What is known of its client.
 #[derive(Default)]
@@ -358,16 +369,50 @@ impl Compartment {
         if part.is_transport() {
             self.had_transport.store(true, Ordering::Relaxed);
         }
-        let part = Arc::downgrade(part);
+        let part = Part { seal: Arc::downgrade(part), carries: part.carries() };
         let mut parts = self.parts.lock();
-        parts.retain(|part| part.strong_count() > 0);
+        parts.retain(|part| part.seal.strong_count() > 0);
         parts.push(part);
     }
 
     /// The parts that are still there.
     #[must_use]
     pub fn parts(&self) -> SmallVec<[Arc<dyn Seal>; 2]> {
-        self.parts.lock().iter().filter_map(Weak::upgrade).collect()
+        self.parts.lock().iter().filter_map(|part| part.seal.upgrade()).collect()
+    }
+
+    /// Calls `look` for each of `compartments` that is live, with the parts that [carry](Seal::carries) its client's messages.
+    /// For looks at many that are looked at only now and then. They are different ones.
+    pub(crate) fn each_live(
+        compartments: Vec<Arc<Self>>,
+        mut look: impl FnMut(&Arc<Self>, &[Arc<dyn Seal>]),
+    ) {
+        let mut compartments = compartments.into_iter();
+        while !compartments.as_slice().is_empty() {
+            let mut some: SmallVec<[Arc<Self>; TOGETHER]> = compartments.by_ref().take(TOGETHER).collect();
+            some.retain(|compartment| compartment.is_live());
+            for (compartment, carriers) in some.iter().zip(Self::carriers(&some)) {
+                look(compartment, &carriers);
+            }
+        }
+    }
+
+    /// Of each of `some`, which are different ones. Nobody else locks the parts of two.
+    fn carriers(some: &[Arc<Self>]) -> Vec<Carriers> {
+        fn carrying(parts: &[Part]) -> impl Iterator<Item = &Weak<dyn Seal>> {
+            parts.iter().filter(|part| part.carries).map(|part| &part.seal)
+        }
+        // What looks at a compartment and its carriers will look at all of this.
+        let seen = |compartment: &Self| {
+            compartment.parts.is_locked()
+                | compartment.session().is_some()
+                | compartment.had_transport.load(Ordering::Relaxed)
+        };
+        black_box(some.iter().filter(|compartment| seen(compartment)).count());
+        let locked: SmallVec<[_; TOGETHER]> =
+            some.iter().map(|compartment| compartment.parts.lock()).collect();
+        black_box(locked.iter().flat_map(|parts| carrying(parts)).map(Weak::strong_count).sum::<usize>());
+        locked.iter().map(|parts| carrying(parts).filter_map(Weak::upgrade).collect()).collect()
     }
 
     /// The latest part of type `S` that `wanted` accepts.
@@ -390,7 +435,7 @@ impl Compartment {
     fn part_before(&self, place: usize) -> Option<(usize, Arc<dyn Seal>)> {
         let parts = self.parts.lock();
         let before = &parts[..place.min(parts.len())];
-        before.iter().enumerate().rev().find_map(|(place, part)| Some((place, part.upgrade()?)))
+        before.iter().enumerate().rev().find_map(|(place, part)| Some((place, part.seal.upgrade()?)))
     }
 
     /// How many parts are not gone. One that panics when asked counts as gone.
@@ -414,18 +459,18 @@ impl Compartment {
         self.parts().iter().any(|part| quietly(|| part.serves()).unwrap_or(false))
     }
 
-    /// Who does not know it any more although its client is still in some namespace. `parts` are its own.
-    pub(crate) fn orphaned(&self, parts: &[Arc<dyn Seal>]) -> Option<Orphaned> {
-        if !parts.iter().any(|part| quietly(|| part.serves()).unwrap_or(false)) {
-            return None;
-        }
-        if self.had_transport.load(Ordering::Relaxed) {
-            let connected =
-                |part: &Arc<dyn Seal>| quietly(|| part.is_transport() && !part.is_gone()).unwrap_or(false);
-            return (!parts.iter().any(connected)).then_some(Orphaned::Connection);
-        }
-        let lost = |part: &Arc<dyn Seal>| quietly(|| part.is_lost()).unwrap_or(false);
-        self.on_runtime(|| parts.iter().any(lost)).then_some(Orphaned::Session)
+    /// Who does not know it any more although its client is still in some namespace. `carriers` are its own.
+    pub(crate) fn orphaned(&self, carriers: &[Arc<dyn Seal>]) -> Option<Orphaned> {
+        let any = |asked: &dyn Fn(&dyn Seal) -> bool| {
+            carriers.iter().any(|part| quietly(|| asked(&**part)).unwrap_or(false))
+        };
+        let orphaned = if self.had_transport.load(Ordering::Relaxed) {
+            (!any(&|part| part.is_transport() && !part.is_gone())).then_some(Orphaned::Connection)
+        } else {
+            self.on_runtime(|| any(&Seal::is_lost)).then_some(Orphaned::Session)
+        };
+        // Asked last: hardly anybody has lost anything.
+        orphaned.filter(|_| self.serves())
     }
 
     /// Notes that a fault of it was lost; `true` for the first.

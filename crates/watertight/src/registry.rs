@@ -2,15 +2,22 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::hint::black_box;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use foldhash::fast::RandomState;
 use parking_lot::RwLock;
+use smallvec::SmallVec;
 
 use crate::compartment::Compartment;
 use crate::transport::Connection;
+
+/// How many compartments are looked at together, when it is at all of them. Whoever is looked at only now and then is not in
+/// the processor's cache, which waits for about so many reads at once, but finishes all of them before it counts a reference or
+/// takes a lock. So each step first reads what it is about to change, of all.
+pub(crate) const TOGETHER: usize = 16;
 
 /// The compartments that exist. A compartment is in it from [`open`](Self::open) until its last
 /// [`Lease`] is dropped or it has been sealed, whichever is first.
@@ -97,7 +104,17 @@ impl Registry {
     /// All compartments, in no order.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Compartment>> {
-        self.maps.read().by_key.values().cloned().collect()
+        let maps = self.maps.read();
+        let mut all = Vec::with_capacity(maps.by_key.len());
+        let mut values = maps.by_key.values();
+        loop {
+            let some: SmallVec<[&Arc<Compartment>; TOGETHER]> = values.by_ref().take(TOGETHER).collect();
+            if some.is_empty() {
+                return all;
+            }
+            black_box(some.iter().filter(|compartment| compartment.is_live()).count());
+            all.extend(some.into_iter().cloned());
+        }
     }
 
     /// Up to `most` of those that `wanted` accepts, in no order. What it asks must not come back here: the registry is
@@ -189,6 +206,7 @@ impl fmt::Debug for Lease {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::seal::Seal;
     use proptest::prelude::*;
 
     fn registry() -> &'static Registry {
@@ -216,6 +234,44 @@ mod tests {
         assert!(!registry.name(&lease, "two"));
         assert!(registry.by_session("two").is_none());
         assert_eq!(lease.id(), "one");
+    }
+
+    /// A connection or a socket.
+    struct Part {
+        carries: bool,
+    }
+
+    impl Seal for Part {
+        fn is_transport(&self) -> bool {
+            self.carries
+        }
+
+        fn is_gone(&self) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn every_live_one_is_looked_at_once_with_what_carries_it() {
+        let registry = registry();
+        let leases: Vec<Lease> = (0..3 * TOGETHER + 1).map(|_| registry.open(None)).collect();
+        let parts = [false, true].map(|carries| Arc::new(Part { carries }));
+        for lease in &leases {
+            parts.iter().for_each(|part| lease.attach(part));
+        }
+        let gone = Arc::new(Part { carries: true });
+        leases[0].attach(&gone);
+        drop(gone);
+        assert!(leases[TOGETHER].begin_seal());
+        let mut seen = Vec::new();
+        Compartment::each_live(registry.all(), |compartment, carriers| {
+            assert!(matches!(carriers, [carrier] if carrier.is_transport()));
+            seen.push(compartment.key());
+        });
+        seen.sort_unstable();
+        let sealed = leases[TOGETHER].key();
+        let live: Vec<u64> = leases.iter().map(|lease| lease.key()).filter(|&key| key != sealed).collect();
+        assert_eq!(seen, live);
     }
 
     #[derive(Debug, Clone)]
@@ -263,6 +319,10 @@ mod tests {
                     _ => {}
                 }
                 prop_assert_eq!(registry.len(), model.iter().filter(|entry| entry.known).count());
+                let keys = |keys: &mut Vec<u64>| { keys.sort_unstable(); keys.clone() };
+                let mut known = model.iter().filter(|entry| entry.known).map(|entry| entry.lease.key()).collect();
+                let mut all = registry.all().iter().map(|compartment| compartment.key()).collect();
+                prop_assert_eq!(keys(&mut all), keys(&mut known));
                 for entry in &model {
                     let found = registry.by_id(&entry.lease.id()).map(|found| found.key());
                     prop_assert_eq!(found, entry.known.then(|| entry.lease.key()));

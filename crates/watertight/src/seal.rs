@@ -117,6 +117,12 @@ pub trait Seal: Any + Send + Sync {
         false
     }
 
+    /// Whether the client's messages come by this part: a connection, or a session that uses several. Only of such a part it is
+    /// asked whether it [is lost](Self::is_lost), and for how long the client has [taken nothing](Self::absent) of it.
+    fn carries(&self) -> bool {
+        self.is_transport()
+    }
+
     /// Whether the client still uses this part: a socket in a namespace, until it leaves.
     fn serves(&self) -> bool {
         false

@@ -1,6 +1,7 @@
 //! The guarded server with one number of clients.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -36,8 +37,10 @@ pub(super) struct Point {
     pub(super) resident: Option<f64>,
     /// CPU time of the server for each client and second, in microseconds.
     pub(super) idle: Option<f64>,
-    /// The same for an echo.
+    /// The same for an echo: the median of some rounds.
     pub(super) echo: Option<f64>,
+    /// For an echo of the bare server with as many clients.
+    pub(super) bare_echo: Option<f64>,
     pub(super) sealed: Times,
     pub(super) told: Times,
     /// What the recovery takes of one processor without a fault so far, and in recovery mode.
@@ -47,7 +50,9 @@ pub(super) struct Point {
 
 impl Point {
     pub(super) fn measure(run: &Run, transport: Transport, clients: usize, effort: Effort) -> Result<Self> {
-        let server = Server::counted(Kind::Guarded, &["--lenient"], &run.results.join("growth.log"))?;
+        let log = run.results.join("growth.log");
+        let bare_echo = bare_echo(transport, clients, effort, &log)?;
+        let server = Server::counted(Kind::Guarded, &["--lenient"], &log)?;
         let address = server.address();
         let crowd = Crowd::gather(address, transport, WARM_UP)?;
         crowd.echo(1)?;
@@ -56,7 +61,7 @@ impl Point {
         let crowd = Crowd::gather(address, transport, clients)?;
         let full = Memory::of(&server, clients)?;
         let (idle, calm) = at_rest(&server, effort.calm);
-        let echo = echoing(&server, &crowd, clients, effort.echoes)?;
+        let echo = echoing(&server, &crowd, clients, effort)?;
         let active = Memory::of(&server, clients)?;
         let (sealed, told) = offend(address, transport, effort.offenders)?;
         let (_, recovering) = at_rest(&server, effort.recovering);
@@ -73,6 +78,7 @@ impl Point {
             resident: full.resident.zip(empty.resident).map(|(full, empty)| each(full.saturating_sub(empty))),
             idle: idle.map(|part| part * 1e6 / count(clients)),
             echo,
+            bare_echo,
             sealed,
             told,
             calm,
@@ -112,16 +118,29 @@ fn at_rest(server: &Server, length: Duration) -> (Option<f64>, Option<f64>) {
     (part(before.0, after.0), part(before.1, after.1))
 }
 
-/// The server's CPU time for an echo, in microseconds, while all clients echo.
-fn echoing(server: &Server, crowd: &Crowd, clients: usize, echoes: usize) -> Result<Option<f64>> {
-    let times = echoes.div_ceil(clients);
+/// What an echo takes of the bare server.
+fn bare_echo(transport: Transport, clients: usize, effort: Effort, log: &Path) -> Result<Option<f64>> {
+    let server = Server::counted(Kind::Bare, &[], log)?;
+    let crowd = Crowd::gather(server.address(), transport, clients)?;
+    let echo = echoing(&server, &crowd, clients, effort)?;
+    crowd.leave()?;
+    Ok(echo)
+}
+
+/// The server's CPU time for an echo, in microseconds, while all clients echo: the median of the rounds.
+fn echoing(server: &Server, crowd: &Crowd, clients: usize, effort: Effort) -> Result<Option<f64>> {
+    let times = effort.echoes.div_ceil(clients);
     // Once without counting, so that buffers that are made at the first message are there.
     crowd.echo(1)?;
-    let before = process_cpu_time(server.process());
-    crowd.echo(times)?;
-    let used = before.zip(process_cpu_time(server.process()));
-    let used = used.map(|(before, after)| after.saturating_sub(before));
-    Ok(used.map(|used| used.as_secs_f64() * 1e6 / count(times * clients)))
+    let mut rounds = Vec::new();
+    for _ in 0..effort.rounds {
+        let before = process_cpu_time(server.process());
+        crowd.echo(times)?;
+        let Some((before, after)) = before.zip(process_cpu_time(server.process())) else { return Ok(None) };
+        rounds.push(after.saturating_sub(before).as_secs_f64() * 1e6 / count(times * clients));
+    }
+    rounds.sort_by(f64::total_cmp);
+    Ok(rounds.get(rounds.len() / 2).copied())
 }
 
 /// One client after another whose handler panics: until nothing is left of it, and until it is told.

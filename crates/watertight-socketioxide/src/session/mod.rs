@@ -198,6 +198,10 @@ impl Drop for PollRequest {
 }
 
 impl Seal for PollingSession {
+    fn carries(&self) -> bool {
+        true
+    }
+
     fn watch(&self, _notice: &Notice) {
         self.polls.telling();
     }

@@ -36,14 +36,14 @@ impl Deaf {
     pub(super) fn look(
         &mut self,
         compartment: &Arc<Compartment>,
-        parts: &[Arc<dyn Seal>],
+        carriers: &[Arc<dyn Seal>],
         now: Instant,
     ) -> Option<Report> {
         // The engine reads at all times. What a plain WebSocket's handler reads, and when, is its own affair.
         compartment.session()?;
         let key = compartment.key();
         let before = self.0.before(key);
-        let transports = parts.iter().filter(|part| part.is_transport());
+        let transports = carriers.iter().filter(|part| part.is_transport());
         let asked = || transports.map(|part| part.unread()).max();
         let unread = match catch_unwind(AssertUnwindSafe(asked)) {
             Ok(unread) => unread?,

@@ -30,10 +30,10 @@ impl Orphans {
     pub(super) fn look(
         &mut self,
         compartment: &Arc<Compartment>,
-        parts: &[Arc<dyn Seal>],
+        carriers: &[Arc<dyn Seal>],
         now: Instant,
     ) -> Option<Report> {
-        let orphaned = compartment.orphaned(parts)?;
+        let orphaned = compartment.orphaned(carriers)?;
         let key = compartment.key();
         let mut suspect = self.0.before(key).unwrap_or_else(|| Suspect::new(now, ()));
         let is_found = !suspect.told && now - suspect.since >= PATIENCE;

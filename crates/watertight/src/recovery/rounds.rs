@@ -16,8 +16,8 @@ use crate::registry::Registry;
 /// Time between two looks at suspects.
 pub(super) const LOOK: Duration = Duration::from_millis(200);
 /// Every how many looks there is one at all compartments, in recovery mode and without it. In recovery mode what is wrong is
-/// found at most 600 ms after it began, and is a fault at the fourth look after that: 1.4 seconds in all.
-const OFTEN: u32 = 3;
+/// found at most 800 ms after it began, and is a fault at the fourth look after that: 1.6 seconds in all.
+const OFTEN: u32 = 4;
 const SELDOM: u32 = 25;
 /// For how long something must be wrong: whoever is to mend it may be about to. Four looks, which may come a little early.
 pub(super) const PATIENCE: Duration = Duration::from_millis(750);
@@ -38,11 +38,10 @@ impl Rounds {
         self.deaf.begin(everybody);
         self.orphans.begin(everybody);
         let mut found = Vec::new();
-        for compartment in compartments.into_iter().filter(|compartment| compartment.is_live()) {
-            let parts = compartment.parts();
-            found.extend(self.deaf.look(&compartment, &parts, now));
-            found.extend(self.orphans.look(&compartment, &parts, now));
-        }
+        Compartment::each_live(compartments, |compartment, carriers| {
+            found.extend(self.deaf.look(compartment, carriers, now));
+            found.extend(self.orphans.look(compartment, carriers, now));
+        });
         found
     }
 

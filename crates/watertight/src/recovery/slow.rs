@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::compartment::Compartment;
 use crate::conduct::Misbehaviour;
 use crate::guard::quietly;
 use crate::lagging::Lagging;
@@ -21,18 +22,19 @@ pub(super) fn note_slow_consumers() {
     if !Lagging::any() {
         return;
     }
-    for compartment in Registry::global().all() {
-        if compartment.is_live() && is_slow(&compartment.parts()) {
+    Compartment::each_live(Registry::global().all(), |compartment, carriers| {
+        if is_slow(compartment, carriers) {
             compartment.misbehaves(Misbehaviour::SlowConsumer);
         }
-    }
+    });
 }
 
-fn is_slow(parts: &[Arc<dyn Seal>]) -> bool {
-    let any = |asked: &dyn Fn(&dyn Seal) -> bool| {
+fn is_slow(compartment: &Compartment, carriers: &[Arc<dyn Seal>]) -> bool {
+    let any = |parts: &[Arc<dyn Seal>], asked: &dyn Fn(&dyn Seal) -> bool| {
         parts.iter().any(|part| quietly(|| asked(&**part)).unwrap_or(false))
     };
     let reaches = |time: Option<Duration>, limit| time.is_some_and(|time| time >= limit);
-    any(&|part| reaches(part.not_taken(), NOT_TAKEN))
-        || (any(&|part| reaches(part.absent(), FULL)) && any(&|part| part.is_full()))
+    any(carriers, &|part| reaches(part.not_taken(), NOT_TAKEN))
+        || (any(carriers, &|part| reaches(part.absent(), FULL))
+            && any(&compartment.parts(), &|part| part.is_full()))
 }

@@ -45,7 +45,8 @@ impl<T> Suspects<T> {
 
     /// What was found at the last look.
     pub(super) fn before(&mut self, key: u64) -> Option<Suspect<T>> {
-        self.before.remove(&key)
+        // Most often there is none: to hash the key would be for nothing.
+        if self.before.is_empty() { None } else { self.before.remove(&key) }
     }
 
     /// Something is wrong with it.
