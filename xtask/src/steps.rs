@@ -55,7 +55,13 @@ impl Step {
                 "warnings",
             ])],
             Self::Test => {
-                vec![cargo(["test", "--workspace", "--all-features", "--no-fail-fast"]), on_lanes()]
+                let mut tests =
+                    vec![cargo(["test", "--workspace", "--all-features", "--no-fail-fast"]), on_lanes()];
+                for tests in &mut tests {
+                    // Nearly all of them wait for something most of the time.
+                    tests.env("RUST_TEST_THREADS", "4");
+                }
+                tests
             }
             Self::Loom => vec![loom::models()?],
             Self::Doc => {
@@ -185,8 +191,6 @@ fn chosen(only: &[Step]) -> Vec<Step> {
 fn on_lanes() -> Command {
     let mut command = cargo(["test", "--workspace", "--all-features", "--test", "socketio"]);
     command.env("WATERTIGHT_TEST_LANES", "1");
-    // Nearly all of them wait for something most of the time.
-    command.env("RUST_TEST_THREADS", "4");
     command
 }
 
