@@ -1,6 +1,6 @@
 //! The steps of `cargo xtask test`.
 
-use std::{fmt, process::Command, time::Instant};
+use std::{env, fmt, process::Command, thread, time::Instant};
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
@@ -13,6 +13,9 @@ use crate::{
     run, setup,
     tally::Tally,
 };
+
+/// How many tests run at once: at least four, because nearly all of them wait for something most of the time.
+const THREADS: &str = "RUST_TEST_THREADS";
 
 /// One step, in the order in which they run: the quick ones first, and each build before those that share it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -57,9 +60,11 @@ impl Step {
             Self::Test => {
                 let mut tests =
                     vec![cargo(["test", "--workspace", "--all-features", "--no-fail-fast"]), on_lanes()];
-                for tests in &mut tests {
-                    // Nearly all of them wait for something most of the time.
-                    tests.env("RUST_TEST_THREADS", "4");
+                if env::var_os(THREADS).is_none() {
+                    let threads = thread::available_parallelism()?.get().max(4).to_string();
+                    for tests in &mut tests {
+                        tests.env(THREADS, &threads);
+                    }
                 }
                 tests
             }

@@ -158,6 +158,7 @@ fn read_now<IO: Io>(io: &mut IO, waker: &Waker, buf: &mut ReadBuf<'_>) -> Option
             read => Some(read.map(|_| ())),
         };
     }
+    // With the reader's own waker, so that it is woken when something comes, as before.
     match Pin::new(io).poll_read(&mut Context::from_waker(waker), buf) {
         Poll::Ready(read) => Some(read),
         Poll::Pending => None,

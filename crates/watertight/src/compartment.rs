@@ -60,8 +60,9 @@ struct Part {
     carries: bool,
 }
 
-/// The parts of one compartment that carry its client's messages: most often its only connection, or its session that polls.
-type Carriers = SmallVec<[Arc<dyn Seal>; 1]>;
+/// The parts of one compartment that carry its client's messages: its only connection, or its session that polls, or both when
+/// it has begun as the latter.
+type Carriers = SmallVec<[Arc<dyn Seal>; 2]>;
 
 /// What is known of its client.
 #[derive(Default)]
@@ -369,7 +370,7 @@ impl Compartment {
         if part.is_transport() {
             self.had_transport.store(true, Ordering::Relaxed);
         }
-        let part = Part { seal: Arc::downgrade(part), carries: part.carries() };
+        let part = Part { seal: Arc::downgrade(part), carries: part.is_transport() || part.carries() };
         let mut parts = self.parts.lock();
         parts.retain(|part| part.seal.strong_count() > 0);
         parts.push(part);
@@ -382,7 +383,8 @@ impl Compartment {
     }
 
     /// Calls `look` for each of `compartments` that is live, with the parts that [carry](Seal::carries) its client's messages.
-    /// For looks at many that are looked at only now and then. They are different ones.
+    /// For the recovery's looks at many, who are looked at only now and then. None may be there twice: it would be waited for
+    /// for ever.
     pub(crate) fn each_live(
         compartments: Vec<Arc<Self>>,
         mut look: impl FnMut(&Arc<Self>, &[Arc<dyn Seal>]),
@@ -397,16 +399,17 @@ impl Compartment {
         }
     }
 
-    /// Of each of `some`, which are different ones. Nobody else locks the parts of two.
+    /// Of each of `some`, none of which is there twice. Only the recovery's thread locks the parts of more than one.
     fn carriers(some: &[Arc<Self>]) -> Vec<Carriers> {
         fn carrying(parts: &[Part]) -> impl Iterator<Item = &Weak<dyn Seal>> {
             parts.iter().filter(|part| part.carries).map(|part| &part.seal)
         }
-        // What looks at a compartment and its carriers will look at all of this.
-        let seen = |compartment: &Self| {
+        // What looks at a compartment and its carriers, and then lets go of it, will look at all of this.
+        let seen = |compartment: &Arc<Self>| {
             compartment.parts.is_locked()
                 | compartment.session().is_some()
                 | compartment.had_transport.load(Ordering::Relaxed)
+                | (Arc::strong_count(compartment) > 1)
         };
         black_box(some.iter().filter(|compartment| seen(compartment)).count());
         let locked: SmallVec<[_; TOGETHER]> =

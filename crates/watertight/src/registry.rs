@@ -112,7 +112,7 @@ impl Registry {
             if some.is_empty() {
                 return all;
             }
-            black_box(some.iter().filter(|compartment| compartment.is_live()).count());
+            black_box(some.iter().map(|compartment| Arc::strong_count(compartment)).sum::<usize>());
             all.extend(some.into_iter().cloned());
         }
     }

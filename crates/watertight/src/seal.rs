@@ -107,8 +107,8 @@ pub enum Unread {
 }
 
 /// One part of a compartment that must be closed: a namespace's socket, a polling session, a TCP
-/// connection. All methods are called from the recovery thread, inside the context of the
-/// server's runtime; they must not block.
+/// connection. All methods but [`is_transport`](Self::is_transport) and [`carries`](Self::carries) are called from the
+/// recovery thread, inside the context of the server's runtime; none may block.
 pub trait Seal: Any + Send + Sync {
     /// Whether this part is a connection that its compartment has alone. A compartment that has lost its connection and
     /// still [serves](Self::serves) its client is an orphan, and is sealed when the recovery finds it; so is one whose
@@ -117,8 +117,10 @@ pub trait Seal: Any + Send + Sync {
         false
     }
 
-    /// Whether the client's messages come by this part: a connection, or a session that uses several. Only of such a part it is
-    /// asked whether it [is lost](Self::is_lost), and for how long the client has [taken nothing](Self::absent) of it.
+    /// Whether the client's messages come by this part: a connection, which always counts as one, or a session that uses
+    /// several. Asked once, on the thread that attaches it. Only of such a part it is asked whether it
+    /// [is lost](Self::is_lost), and for how long the client has [taken nothing](Self::not_taken) or is
+    /// [absent](Self::absent).
     fn carries(&self) -> bool {
         self.is_transport()
     }
@@ -139,14 +141,15 @@ pub trait Seal: Any + Send + Sync {
     /// Tells the client that it is about to be closed if it goes on like this.
     fn warn(&self, _notice: &Notice) {}
 
-    /// For how long the client has not taken a single byte although some are waiting for it. A part of which this may be
-    /// said, or that its client is [absent](Self::absent), holds a [`Lagging`](crate::Lagging) meanwhile: it may not be asked
+    /// For how long the client has not taken a single byte although some are waiting for it. Asked of a part that
+    /// [carries](Self::carries). One of which this may be said, or that its client is [absent](Self::absent), holds a [`Lagging`](crate::Lagging) meanwhile: it may not be asked
     /// else.
     fn not_taken(&self) -> Option<Duration> {
         None
     }
 
     /// For how long the client has taken nothing, whether something waits for it or not. `None` when it takes what comes.
+    /// Asked of a part that [carries](Self::carries).
     fn absent(&self) -> Option<Duration> {
         self.not_taken()
     }
@@ -158,7 +161,7 @@ pub trait Seal: Any + Send + Sync {
     }
 
     /// Whether this part stands for something that is gone although nobody was told of its end: a session that the
-    /// engine does not know any more. Asked now and then.
+    /// engine does not know any more. Asked now and then of a part that [carries](Self::carries).
     fn is_lost(&self) -> bool {
         false
     }

@@ -71,6 +71,12 @@ fn nothing_is_given_up_and_orphans_are_found() {
     orphan.attach(&transport);
     orphan.attach(&socket);
     transport.close(CloseMode::Forced);
+    // One that has left every namespace as well is nobody's orphan: it ends by itself.
+    let ended = Registry::global().open(None);
+    let (last, left) = (Arc::new(Connection::default()), Arc::new(Stubborn::default()));
+    ended.attach(&last);
+    ended.attach(&left);
+    last.close(CloseMode::Forced);
 
     // Far more pushes than fit into the bounds of a seal: it is told as overdue, and goes on all the same.
     let stuck = Registry::global().open(None);
@@ -101,4 +107,5 @@ fn nothing_is_given_up_and_orphans_are_found() {
     eventually("the orphan is sealed", || orphan.state() == State::Sealed);
     assert!(has_event("Sealing", &orphan.id()));
     assert_eq!(living.state(), State::Live);
+    assert_eq!(ended.state(), State::Live);
 }

@@ -16,7 +16,7 @@ use crate::report::{Chart, Lines, Report, Table, Verdict, ms, or_dash};
 const LINEAR: f64 = 1.3;
 /// An echo's CPU time may grow so many times as much as in the bare server: what one of many clients has in memory is not in
 /// the processor's cache when it is its turn, in any server.
-const BESIDE: f64 = 1.1;
+const THAN_BARE: f64 = 1.1;
 /// In recovery mode everybody is looked at once in this time: `OFTEN` and `LOOK` in `recovery/rounds.rs`.
 const LOOK: Duration = Duration::from_millis(800);
 /// Of one processor, the recovery may use so much while nobody does anything.
@@ -173,9 +173,9 @@ fn judge(points: &[&Point], verdict: &mut Verdict) {
     if let Some((guarded, bare)) = growth(|point| point.echo).zip(growth(|point| point.bare_echo)) {
         let line = format!(
             "CPU time of an echo with {clients} clients over {transport}: {guarded:.2} times that of few, and {bare:.2} times in \
-             the bare server (≤ {LINEAR}, or ≤ {BESIDE} times the bare one's growth)"
+             the bare server (≤ {LINEAR}, or ≤ {THAN_BARE} times the bare one's growth)"
         );
-        verdict.bar(guarded <= LINEAR.max(bare * BESIDE), line);
+        verdict.bar(guarded <= LINEAR.max(bare * THAN_BARE), line);
     }
     let sealing = [few, many].map(|point| point.sealed.p50().as_secs_f64());
     let (longer, more) = (sealing[1] / sealing[0], point::count(clients) / point::count(few.clients));

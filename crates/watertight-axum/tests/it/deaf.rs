@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -177,6 +177,45 @@ async fn who_is_read_loses_nothing_by_being_looked_at() {
         assert!(*read.lock() == sent, "it came in another order");
         assert!(!deaf(&turn, &lease));
     }
+}
+
+/// Counts how often it is woken.
+#[derive(Default)]
+struct Woken(AtomicU32);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// The same over a real socket, whose reader takes its time: would reveal that what is read there on its behalf comes in
+/// another order, or without its end.
+#[tokio::test]
+async fn what_is_found_on_a_socket_is_read_whole() {
+    let turn = turn().await;
+    enter_recovery_mode(&turn);
+    let (mut io, mut client, lease) = session().await;
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut piece = [0; 8];
+    let waits = Pin::new(&mut io).poll_read(&mut Context::from_waker(&waker), &mut ReadBuf::new(&mut piece));
+    assert!(waits.is_pending(), "nothing has been sent");
+    // More than is looked at at once.
+    let sent: Vec<u8> = (0..3000_u32).map(|n| n.to_le_bytes()[0] ^ n.to_le_bytes()[1]).collect();
+    client.write_all(&sent).await.expect("it is open");
+    client.shutdown().await.expect("it is open");
+    within(DEADLINE, "what has come is found", async {
+        // Once because something has come, and once more because it was read on behalf of who waits.
+        while woken.0.load(Ordering::SeqCst) < 2 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+    let mut read = Vec::new();
+    within(DEADLINE, "the end", io.read_to_end(&mut read)).await.expect("an end");
+    assert!(read == sent, "{} of {} bytes, or in another order", read.len(), sent.len());
+    assert!(!deaf(&turn, &lease));
 }
 
 /// Would reveal that who reads all that comes is taken for deaf because there is something new at every look.
