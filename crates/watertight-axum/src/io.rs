@@ -32,27 +32,29 @@ pub struct GuardedIo<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> {
     server: ServerId,
 }
 
-/// What the wrapper and those who close it share.
+/// What the wrapper and those who close it share. In this order what reads look at is near to each other: with many clients none
+/// of it is in the processor's cache.
+#[repr(C)]
 struct Shared<IO> {
-    transport: Arc<Transport>,
     state: Mutex<State<IO>>,
+    transport: Arc<Transport>,
 }
 
+#[repr(C)]
 struct State<IO> {
-    /// `None` once closed: the descriptor is gone then, whoever still holds the wrapper.
-    open: Option<Open<IO>>,
     /// Reads answer "end of file" from now on, so that the transport's own code ends the connection.
     ended: bool,
-    /// What was read to see whether somebody else reads. In a box, as the watch is, since it is hardly ever there, and what
-    /// every read and write looks at should be near to each other.
+    /// What was read to see whether somebody else reads. In a box, as the watch is, since it is hardly ever there.
     unread: Option<Box<ReadAhead>>,
     /// The key of the compartment it belongs to alone, as the transport has it; 0 while that is not known here.
     key: u64,
     reader: Option<Waker>,
+    /// `None` once closed: the descriptor is gone then, whoever still holds the wrapper.
+    open: Option<Open<IO>>,
     writer: Option<Waker>,
+    watch: Option<Box<Watch>>,
     /// Since when the client has taken nothing of what is written.
     not_taken: Option<(Instant, Lagging)>,
-    watch: Option<Box<Watch>>,
 }
 
 /// Bytes that came while nobody read: the next read gets them.
@@ -80,6 +82,7 @@ impl ReadAhead {
     }
 }
 
+#[repr(C)]
 struct Open<IO> {
     io: IO,
     tasks: TransportTasks,
