@@ -62,7 +62,9 @@ pub(crate) fn run(run: &Run) -> Result<Report> {
                 }
             };
             table.row(cells(&round));
-            judge(&mut report, &round, force);
+            let bare =
+                rounds.iter().find(|other: &&Round| other.kind == Kind::Bare && other.traces == traces);
+            judge(&mut report, &round, bare, force);
             rounds.push(round);
         }
     }
@@ -97,10 +99,10 @@ fn about(force: Force, bystanders: u32, lengths: &Lengths) -> String {
          all come from one address, which is never quarantined while others from there behave, and breakers open \
          only for faults of several identities. To tell what panics cost from what connections cost, for {} s \
          after each storm as many clients connect as often, echo once instead of panicking, and leave \
-         (*reconnects*). On bare socketioxide a panic leaves its client connected, which is never told, and panics again \
+         (*reconnects*), on both servers. On bare socketioxide a panic leaves its client connected, which is never told, and panics again \
          over the same connection.\n\n\
          Each with `RUST_BACKTRACE` 0 and 1, in turn; standard error, to which the default panic hook prints, is a file. \
-         Ratios are of 99th percentiles, of each storm to the quiet before it and to the reconnects after it: medians, with the \
+         Ratios are of 99th percentiles, of each storm and of the reconnects after it to the quiet before: medians, with the \
          least and the greatest. Load generator and server share the machine's processors.",
         round::TURNS,
         quiet.as_secs_f32(),
@@ -120,7 +122,7 @@ const HEADS: [&str; 12] = [
     "storm p99.9",
     "storm worst",
     "p99 storm / quiet     ",
-    "p99 storm / reconnects",
+    "p99 reconnects / quiet",
     "lost",
 ];
 
@@ -131,13 +133,13 @@ fn cells(round: &Round) -> Vec<String> {
         u8::from(*traces).to_string(),
         ms(quiet.all.p50()),
         ms(quiet.all.p99()),
-        or_dash(reconnects.as_ref().map(|reconnects| ms(reconnects.all.p99()))),
+        ms(reconnects.all.p99()),
         ms(storm.all.p50()),
         ms(storm.all.p99()),
         ms(storm.all.p999()),
         ms(storm.all.max()),
         times(storm.against(quiet)),
-        times(reconnects.as_ref().and_then(|reconnects| storm.against(reconnects))),
+        times(reconnects.against(quiet)),
         bystanders.lost.to_string(),
     ]
 }
@@ -187,7 +189,8 @@ fn offences(rounds: &[Round]) -> Table {
     table
 }
 
-fn judge(report: &mut Report, round: &Round, force: Force) {
+/// `bare` is the bare server's round with the same traces.
+fn judge(report: &mut Report, round: &Round, bare: Option<&Round>, force: Force) {
     let Round { kind, traces, quiet, storm, bystanders, damage, panics, judged, sockets_left, .. } = round;
     let which = which(*kind, *traces);
     let all_happened = *panics == damage.acts && *panics > 0;
@@ -208,7 +211,14 @@ fn judge(report: &mut Report, round: &Round, force: Force) {
     let (reached, asked) = (damage.per_second(), f64::from(force.per_second));
     verdict.bar(reached >= asked * FORCE_BAR, format!("{which}: {reached:.0} panics a second of {asked:.0}"));
     let ratio = storm.against(quiet);
-    let line = format!("{which}: a bystander's p99 is {} times that of the quiet (≤ {BAR})", times(ratio));
+    let reconnects = |round: &Round| times(round.reconnects.against(&round.quiet));
+    let line = format!(
+        "{which}: a bystander's p99 is {} times that of the quiet (≤ {BAR}); with as many reconnects and no panic it is {} \
+         times, and {} times on the bare server",
+        times(ratio),
+        reconnects(round),
+        or_dash(bare.map(reconnects))
+    );
     verdict.bar(ratio.is_some_and(|ratio| ratio.median <= BAR), line);
     bystanders.judge(verdict, &which);
     let line = format!("{which}: {} offenders were disconnected without a word", damage.untold);
@@ -253,20 +263,17 @@ fn chart(rounds: &[Round]) -> Chart {
         let traces = if round.traces { ", backtraces" } else { "" };
         format!("{}{traces}", round.kind.name())
     });
-    let p99 = |of: fn(&Round) -> Option<&round::Felt>| {
-        rounds
-            .iter()
-            .map(|round| of(round).map_or(f64::NAN, |felt| felt.all.p99().as_secs_f64() * 1000.0))
-            .collect()
+    let p99 = |of: fn(&Round) -> &round::Felt| {
+        rounds.iter().map(|round| of(round).all.p99().as_secs_f64() * 1000.0).collect()
     };
     Chart::Bars(Bars {
         title: "What bystanders feel of a storm of panics".into(),
         unit: "99th percentile of their echoes, ms".into(),
         groups: groups.collect(),
         kinds: vec![
-            ("quiet".into(), p99(|round| Some(&round.quiet))),
-            ("as many reconnects without panics".into(), p99(|round| round.reconnects.as_ref())),
-            ("storm".into(), p99(|round| Some(&round.storm))),
+            ("quiet".into(), p99(|round| &round.quiet)),
+            ("as many reconnects without panics".into(), p99(|round| &round.reconnects)),
+            ("storm".into(), p99(|round| &round.storm)),
         ],
         logarithmic: true,
     })

@@ -1,4 +1,4 @@
-//! One server: quiet and storm in turns, with as many reconnects without a panic after each storm where it matters.
+//! One server: quiet and storm in turns, with as many reconnects without a panic after each storm.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -45,7 +45,7 @@ pub(super) struct Round {
     /// Whether `RUST_BACKTRACE` was set.
     pub(super) traces: bool,
     pub(super) quiet: Felt,
-    pub(super) reconnects: Option<Felt>,
+    pub(super) reconnects: Felt,
     pub(super) storm: Felt,
     pub(super) bystanders: Fate,
     pub(super) damage: Damage,
@@ -97,13 +97,12 @@ impl Round {
         let stage = Stage { server: &server, runtime: &runtime, crowd: &crowd, force };
 
         let mut quiet_phase = Phase::new(None, quiet)?;
-        let (mut storm_phase, mut reconnects_phase) = match kind {
-            Kind::Guarded => {
-                let reconnects = Phase::new(Some(Act::EchoAndReconnect), reconnects)?;
-                (Phase::new(Some(Act::PanicAndReconnect), storm)?, Some(reconnects))
-            }
-            Kind::Bare => (Phase::new(Some(Act::PanicAgain), storm)?, None),
+        let mut reconnects_phase = Phase::new(Some(Act::EchoAndReconnect), reconnects)?;
+        let storms = match kind {
+            Kind::Guarded => Act::PanicAndReconnect,
+            Kind::Bare => Act::PanicAgain,
         };
+        let mut storm_phase = Phase::new(Some(storms), storm)?;
         let mut resident = Vec::new();
         let mut stats = Value::Null;
         for _ in 0..TURNS {
@@ -118,11 +117,9 @@ impl Round {
                 stats["sockets"] == bystanders && counted
             };
             // The next quiet is one only when nothing of the storm is left.
+            stage.wait_until(is_over)?;
+            reconnects_phase.stretch(&stage)?;
             stats = stage.wait_until(is_over)?;
-            if let Some(reconnects) = &mut reconnects_phase {
-                reconnects.stretch(&stage)?;
-                stats = stage.wait_until(is_over)?;
-            }
         }
         let (parts, fate) = crowd.finish()?;
         let sockets = stats["sockets"].as_u64().context("the server counts its sockets")?;
@@ -138,7 +135,7 @@ impl Round {
             kind,
             traces,
             quiet: quiet_phase.felt(&parts)?,
-            reconnects: reconnects_phase.map(|reconnects| reconnects.felt(&parts)).transpose()?,
+            reconnects: reconnects_phase.felt(&parts)?,
             storm: storm_phase.felt(&parts)?,
             bystanders: fate,
             panics,
