@@ -32,8 +32,8 @@ pub struct GuardedIo<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> {
     server: ServerId,
 }
 
-/// What the wrapper and those who close it share. In this order what reads look at is near to each other: with many clients none
-/// of it is in the processor's cache.
+/// What the wrapper and those who close it share. In this order what reads look at is near to each other: with many clients
+/// none of it is in the processor's cache.
 #[repr(C)]
 struct Shared<IO> {
     state: Mutex<State<IO>>,
@@ -155,7 +155,7 @@ fn linger<IO: Io>(mut io: IO) {
 /// Reads what is there; `None` when there is nothing. Whoever waits with `waker` goes on waiting.
 fn read_now<IO: Io>(io: &mut IO, waker: &Waker, buf: &mut ReadBuf<'_>) -> Option<io::Result<()>> {
     // That nothing has come to plain TCP, which is most often so, takes one look.
-    if let Some(tcp) = (io as &mut dyn Any).downcast_mut::<TcpStream>() {
+    if let Some(tcp) = (io as &dyn Any).downcast_ref::<TcpStream>() {
         return match tcp.try_read_buf(buf) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
             read => Some(read.map(|_| ())),

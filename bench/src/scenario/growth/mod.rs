@@ -92,7 +92,8 @@ const ABOUT: &str = "The guarded server, with allocations counted, and clients t
     second while nobody does anything but answer the heartbeat. *Echo* is its CPU time for one echo while all clients echo, \
     64 at a time, as often in a row as makes 40,000 of all in a round: the median of five. *Bare echo* is that of the bare \
     server with as many clients, measured just before: what one of many clients has in memory is not in the processor's cache \
-    when it is its turn, in any server. *Sealed* is the time from a panic in the handler of one more client until nothing is left of it, and \
+    when it is its turn, in any server. *Sealed* is the time from a panic in the handler of one more client until nothing is \
+    left of it, and \
     *told* what that client sees, from its emit to the notice. *Recovery* is what the thread that sweeps and looks after \
     everybody takes of one processor while nobody does anything: when there has been no fault (*calm*), and in recovery mode, \
     after faults, when it looks at everybody every 800 ms instead of every 5 s; *look at all* is what one such look takes, \

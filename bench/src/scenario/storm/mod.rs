@@ -99,7 +99,8 @@ fn about(force: Force, bystanders: u32, lengths: &Lengths) -> String {
          all come from one address, which is never quarantined while others from there behave, and breakers open \
          only for faults of several identities. To tell what panics cost from what connections cost, for {} s \
          after each storm as many clients connect as often, echo once instead of panicking, and leave \
-         (*reconnects*), on both servers. On bare socketioxide a panic leaves its client connected, which is never told, and panics again \
+         (*reconnects*), on both servers. On bare socketioxide a panic leaves its client connected, which is never told, and \
+         panics again \
          over the same connection.\n\n\
          Each with `RUST_BACKTRACE` 0 and 1, in turn; standard error, to which the default panic hook prints, is a file. \
          Ratios are of 99th percentiles, of each storm and of the reconnects after it to the quiet before: medians, with the \
