@@ -15,7 +15,8 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use watertight::{
-    CloseMode, Connection, Lagging, Notice, Registry, Seal, ServerId, Transport, TransportTasks, Unread,
+    Activity, CloseMode, Connection, Lagging, Notice, Registry, Scope, ScopeExt, Seal, ServerId, Transport,
+    TransportTasks, Unread,
 };
 
 use crate::watch::Watch;
@@ -131,25 +132,32 @@ trait Io: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> Io for IO {}
 
 /// Says that nothing more will come, and reads what the client still sends until it hangs up: closing with bytes unread
-/// resets the connection, and a reset overtakes the notice that the client is about to read.
-fn linger<IO: Io>(mut io: IO) {
+/// resets the connection, and a reset overtakes the notice that the client is about to read. Should that panic, it is still its
+/// client's connection.
+fn linger<IO: Io>(mut io: IO, transport: &Transport) {
     // Without a runtime nobody could wait: the connection is reset then.
     let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-    runtime.spawn(async move {
-        let reading = async {
-            let mut bytes = [0; 4096];
-            poll_fn(|cx| Pin::new(&mut io).poll_shutdown(cx)).await?;
-            loop {
-                let mut buf = ReadBuf::new(&mut bytes);
-                poll_fn(|cx| Pin::new(&mut io).poll_read(cx, &mut buf)).await?;
-                if buf.filled().is_empty() {
-                    return io::Result::Ok(());
-                }
+    let reading = async move {
+        let mut bytes = [0; 4096];
+        poll_fn(|cx| Pin::new(&mut io).poll_shutdown(cx)).await?;
+        loop {
+            let mut buf = ReadBuf::new(&mut bytes);
+            poll_fn(|cx| Pin::new(&mut io).poll_read(cx, &mut buf)).await?;
+            if buf.filled().is_empty() {
+                return io::Result::Ok(());
             }
-        };
-        // An error is an end as well.
-        let _ = tokio::time::timeout(LINGER, reading).await;
-    });
+        }
+    };
+    // An error is an end as well.
+    match transport.compartment() {
+        Some(lease) => {
+            let scope = Scope::new(Arc::clone(lease), Activity::transport());
+            runtime.spawn(async { tokio::time::timeout(LINGER, reading.scoped(scope)).await.is_ok() });
+        }
+        None => {
+            runtime.spawn(async { tokio::time::timeout(LINGER, reading).await.is_ok() });
+        }
+    }
 }
 
 /// Reads what is there; `None` when there is nothing. Whoever waits with `waker` goes on waiting.
@@ -198,7 +206,7 @@ impl<IO: Io> Shared<IO> {
         // Leaves the task table and closes the descriptor, outside of the lock.
         if let Some(Open { io, tasks }) = open {
             drop(tasks);
-            if ended { linger(io) } else { drop(io) }
+            if ended { linger(io, &self.transport) } else { drop(io) }
         }
         for waker in [reader, writer].into_iter().flatten() {
             waker.wake();

@@ -7,12 +7,13 @@
 //! recovery thread's queue.
 
 use std::cell::Cell;
-use std::panic::PanicHookInfo;
+use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::sync::Arc;
 
 use crate::activity::Activity;
 use crate::conduct::Standing;
 use crate::fault::{Attribution, Fault, Frames, Location, Origin, Outcome, Report};
+use crate::guard::{Caught, text_of};
 use crate::inner::Inner;
 use crate::scope::{self, Scope};
 use crate::settings::PreviousHook;
@@ -22,6 +23,10 @@ thread_local! {
     /// Set on the recovery thread: a panic there is a bug of a sink or a policy and must not come back
     /// to the same sink for ever.
     static IS_RECOVERY: Cell<bool> = const { Cell::new(false) };
+    /// Set there while it calls a client's own code: whoever calls it knows whose a panic is.
+    static CALLS_CLIENTS_CODE: Cell<bool> = const { Cell::new(false) };
+    /// The last panic of that code.
+    static CLIENTS_PANIC: Cell<Option<Box<Origin>>> = const { Cell::new(None) };
 }
 
 /// Marks the calling thread as the recovery thread.
@@ -32,6 +37,21 @@ pub(crate) fn mark_recovery_thread() {
 /// Whether the calling thread is the recovery thread.
 pub(crate) fn is_recovery_thread() -> bool {
     IS_RECOVERY.try_with(Cell::get).unwrap_or(false)
+}
+
+/// Calls a client's own code on the recovery thread. Its panic is counted and described as one anywhere else, and answered to
+/// be reported.
+pub(crate) fn call_clients_code<R>(code: impl FnOnce() -> R) -> Result<R, Origin> {
+    CALLS_CLIENTS_CODE.set(true);
+    let result = catch_unwind(AssertUnwindSafe(code));
+    CALLS_CLIENTS_CODE.set(false);
+    let seen = CLIENTS_PANIC.take();
+    result.map_err(|payload| {
+        let unseen = || Box::new(Origin::now(text_of(&*payload)));
+        let origin = *seen.unwrap_or_else(unseen);
+        drop(Caught::from(payload));
+        origin
+    })
 }
 
 /// Installs the hook for the rest of the process's life.
@@ -49,11 +69,17 @@ pub(crate) fn install(inner: Arc<Inner>) {
 
 fn record(inner: &Inner, info: &PanicHookInfo<'_>) {
     if is_recovery_thread() {
-        inner.counters.recovery_panics.add();
+        if CALLS_CLIENTS_CODE.try_with(Cell::get).unwrap_or(false) {
+            inner.counters.panics.add();
+            let origin = Box::new(describe(inner, info));
+            let _ = CLIENTS_PANIC.try_with(|panic| panic.set(Some(origin)));
+        } else {
+            inner.counters.recovery_panics.add();
+        }
         return;
     }
     inner.counters.panics.add();
-    let report = Box::new(describe(inner, info));
+    let report = Box::new(report(describe(inner, info)));
     if report.attribution == Attribution::Exact {
         scope::set_pending(report);
     } else {
@@ -61,7 +87,7 @@ fn record(inner: &Inner, info: &PanicHookInfo<'_>) {
     }
 }
 
-fn describe(inner: &Inner, info: &PanicHookInfo<'_>) -> Report {
+fn describe(inner: &Inner, info: &PanicHookInfo<'_>) -> Origin {
     let mut origin = Origin::now(info.payload_as_str().unwrap_or("(a payload that is not text)"));
     if let Some(at) = info.location() {
         origin.location = Some(Location::new(at.file(), at.line(), at.column()));
@@ -74,6 +100,10 @@ fn describe(inner: &Inner, info: &PanicHookInfo<'_>) -> Report {
             origin.frames = Some(frames);
         }
     }
+    origin
+}
+
+fn report(origin: Origin) -> Report {
     let (attribution, compartment, activity) = attribute();
     Report {
         fault: Fault::Panic,

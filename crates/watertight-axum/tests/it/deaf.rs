@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
-use watertight::{Attribution, Fault, Lease, Registry, ServerId, Verdict};
+use watertight::{Attribution, Fault, Lease, Location, Registry, ServerId, Verdict};
 use watertight_axum::GuardedIo;
 
 use crate::server::{DEADLINE, Turn, turn, within};
@@ -282,6 +282,7 @@ impl AsyncWrite for Breaks {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transport_that_panics_when_it_is_looked_at_is_sealed_for_it() {
     let turn = turn().await;
+    let before = turn.watertight.stats();
     let broken: Vec<_> = (0..3).map(|_| guarded(Breaks { has_read: false }, None)).collect();
     let (readers, leases): (Vec<_>, Vec<_>) = broken
         .into_iter()
@@ -290,10 +291,12 @@ async fn a_transport_that_panics_when_it_is_looked_at_is_sealed_for_it() {
     enter_recovery_mode(&turn);
     for lease in &leases {
         let incident = turn.incident(|incident| {
-            incident.offender.as_ref().is_some_and(|offender| offender.id == lease.id())
+            let of_it = incident.offender.as_ref().is_some_and(|offender| offender.id == lease.id());
+            of_it && incident.attribution == Attribution::Transport
         });
-        assert_eq!((incident.fault, incident.attribution), (Fault::Panic, Attribution::Transport));
+        assert_eq!(incident.fault, Fault::Panic);
         assert_eq!((incident.verdict, &*incident.message), (Verdict::Disconnect, "a broken transport"));
+        assert_eq!(incident.location.as_ref().map(Location::file_name), Some("deaf.rs"));
         within(DEADLINE, "nothing left", async {
             while !lease.is_empty() {
                 tokio::time::sleep(Duration::from_millis(1)).await;
@@ -304,6 +307,16 @@ async fn a_transport_that_panics_when_it_is_looked_at_is_sealed_for_it() {
     for reader in readers {
         assert!(!within(DEADLINE, "the end", reader).await.expect("its reader does not panic"));
     }
+    let panics = || turn.watertight.stats().panics - before.panics;
+    within(DEADLINE, "what they send before they hang up is not read either", async {
+        while panics() < 6 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+    let stats = turn.watertight.stats();
+    let others = (stats.unattributed, stats.recovery_panics);
+    assert_eq!((panics(), others), (6, (before.unattributed + 1, before.recovery_panics)));
 }
 
 /// Would reveal a false alarm about one that reads seldom, or whose client says nothing.

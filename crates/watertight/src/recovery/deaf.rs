@@ -1,7 +1,6 @@
 //! The search for deaf connections: bytes are waiting, and whoever should read them does not.
 
 use std::mem;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,8 +9,8 @@ use super::suspects::{Suspect, Suspects};
 use crate::activity::Activity;
 use crate::board::Board;
 use crate::compartment::Compartment;
-use crate::fault::{Attribution, Fault, Report};
-use crate::guard::{Caught, text_of};
+use crate::fault::{Attribution, Fault, Origin, Report};
+use crate::hook::call_clients_code;
 use crate::runtimes::Lull;
 use crate::seal::{Seal, Unread};
 
@@ -31,8 +30,7 @@ impl Deaf {
         self.0.keys()
     }
 
-    /// Answers the fault of a connection that is deaf, or whose own code panics when it is read: of such a panic there is the
-    /// text only, because the hook keeps out of this thread.
+    /// Answers the fault of a connection that is deaf, or whose own code panics when it is read.
     pub(super) fn look(
         &mut self,
         compartment: &Arc<Compartment>,
@@ -45,15 +43,13 @@ impl Deaf {
         let before = self.0.before(key);
         let transports = carriers.iter().filter(|part| part.is_transport());
         let asked = || transports.map(|part| part.unread()).max();
-        let unread = match catch_unwind(AssertUnwindSafe(asked)) {
+        let unread = match call_clients_code(asked) {
             Ok(unread) => unread?,
-            Err(payload) => {
-                let text = text_of(&*payload).to_owned();
-                drop(Caught::from(payload));
+            Err(origin) => {
                 let mut suspect = before.unwrap_or_else(|| suspect(compartment, now));
                 let is_known = mem::replace(&mut suspect.told, true);
                 self.0.find(key, suspect);
-                return (!is_known).then(|| report(compartment, Fault::Panic, text));
+                return (!is_known).then(|| report(compartment, Fault::Panic, origin));
             }
         };
         // Who is being worked for is read when that is done, or is a stall.
@@ -76,11 +72,12 @@ fn suspect(compartment: &Compartment, now: Instant) -> Suspect<Option<Lull>> {
     Suspect::new(now, compartment.lull())
 }
 
-fn not_read_for(time: Duration) -> String {
-    format!("nobody has read what its client sent for {} ms", time.as_millis())
+fn not_read_for(time: Duration) -> Origin {
+    Origin::now(&format!("nobody has read what its client sent for {} ms", time.as_millis()))
 }
 
-fn report(compartment: &Arc<Compartment>, fault: Fault, message: String) -> Report {
+fn report(compartment: &Arc<Compartment>, fault: Fault, origin: Origin) -> Report {
     let compartment = Some(Arc::clone(compartment));
-    Report::new(fault, Attribution::Transport, compartment, Some(Activity::transport()), message)
+    let report = Report::new(fault, Attribution::Transport, compartment, Some(Activity::transport()), "");
+    Report { origin, ..report }
 }
