@@ -78,6 +78,7 @@ mod state;
 mod store;
 mod strand;
 mod sync;
+mod tasks;
 mod transport;
 mod watchdog;
 
@@ -112,5 +113,6 @@ pub use stacks::{NameFrames, Stacks};
 pub use state::State;
 pub use store::{Journal, MemoryStore, Store};
 pub use strand::{Job, Strand, StrandLimits};
+pub use tasks::spawn_brief;
 pub use transport::{Connection, ServerId, Transport, TransportTasks};
 pub use watchdog::Stall;

@@ -28,6 +28,6 @@ where
 {
     match watertight::lanes() {
         Some(lanes) => lanes.start(future),
-        None => drop(tokio::spawn(future)),
+        None => watertight::spawn_brief(future),
     }
 }
