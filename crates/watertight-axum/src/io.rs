@@ -116,10 +116,16 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> GuardedIo<IO> {
     }
 
     /// What closes it, as long as it lives.
-    pub(crate) fn part(&self) -> Weak<dyn Seal> {
-        let part: Arc<dyn Seal> = self.shared.clone();
+    pub(crate) fn part(&self) -> Weak<dyn Part> {
+        let part: Arc<dyn Part> = self.shared.clone();
         Arc::downgrade(&part)
     }
+}
+
+/// A connection as its listener knows it.
+pub(crate) trait Part: Seal {
+    /// Wakes whoever reads.
+    fn wake(&self);
 }
 
 /// How long a connection that we end is read to its end: longer than a round trip to the other side of the world, short
@@ -221,6 +227,15 @@ impl<IO: Io> Shared<IO> {
 impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> Drop for GuardedIo<IO> {
     fn drop(&mut self) {
         self.shared.cut();
+    }
+}
+
+impl<IO: Io> Part for Shared<IO> {
+    fn wake(&self) {
+        let reader = self.state.lock().reader.clone();
+        if let Some(reader) = reader {
+            reader.wake();
+        }
     }
 }
 

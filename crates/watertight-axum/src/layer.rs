@@ -162,10 +162,11 @@ where
         if !polls {
             head::detach(&mut request);
         }
-        // Lent to the boundary and not moved through it: both are large.
-        let (mut request, mut future) = (Some(request), None);
-        quietly(|| future = request.take().map(|request| self.inner.call(request)));
-        GuardFuture { future, otherwise: StatusCode::INTERNAL_SERVER_ERROR, origin }
+        // Lent to the boundary and not moved through it, and the future is put where it will be: both are large.
+        let mut request = Some(request);
+        let mut answer = GuardFuture { future: None, otherwise: StatusCode::INTERNAL_SERVER_ERROR, origin };
+        quietly(|| answer.future = request.take().map(|request| self.inner.call(request)));
+        answer
     }
 }
 

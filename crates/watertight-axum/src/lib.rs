@@ -24,6 +24,7 @@
 
 #![forbid(unsafe_code)]
 
+mod connections;
 mod head;
 mod io;
 mod layer;

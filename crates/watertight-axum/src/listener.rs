@@ -10,9 +10,9 @@ use axum::serve::Listener;
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use watertight::{CloseMode, Seal, ServerId};
+use watertight::{CloseMode, ServerId};
 
-use crate::io::GuardedIo;
+use crate::io::{GuardedIo, Part};
 use crate::pace::Pace;
 
 /// Wraps a listener: every connection it accepts is a [`GuardedIo`].
@@ -48,10 +48,10 @@ pub fn tune(tcp: &TcpStream) -> io::Result<()> {
 
 /// The connections of one server that may still be open. Clones share.
 #[derive(Clone, Default)]
-pub(crate) struct Accepted(Arc<Mutex<Vec<Weak<dyn Seal>>>>);
+pub(crate) struct Accepted(Arc<Mutex<Vec<Weak<dyn Part>>>>);
 
 impl Accepted {
-    fn add(&self, part: Weak<dyn Seal>) {
+    fn add(&self, part: Weak<dyn Part>) {
         let mut parts = self.0.lock();
         // Those that are gone make room before the list grows, so it stays within twice of what is open.
         if parts.len() == parts.capacity() {
@@ -66,6 +66,14 @@ impl Accepted {
     pub(crate) fn open(&self) -> usize {
         let parts = self.0.lock();
         parts.iter().filter_map(Weak::upgrade).filter(|part| !part.is_gone()).count()
+    }
+
+    /// Wakes whoever reads from them.
+    pub(crate) fn wake(&self) {
+        let parts = self.0.lock();
+        for part in parts.iter().filter_map(Weak::upgrade) {
+            part.wake();
+        }
     }
 
     /// Cuts whatever is still open.

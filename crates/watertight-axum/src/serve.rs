@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::convert::Infallible;
 use std::fmt;
-use std::future::{Future, IntoFuture, Pending, Ready, pending, ready};
+use std::future::{Future, IntoFuture, Pending, pending};
 use std::io;
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -15,12 +15,14 @@ use axum::Router;
 use axum::extract::{ConnectInfo, Request};
 use axum::response::Response;
 use axum::serve::{IncomingStream, Listener};
-use futures_util::future::Either;
+use futures_util::future::{Either, FutureExt};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower_service::Service;
 use watertight::{Connection, Notice};
 
+use crate::connections;
+use crate::io::GuardedIo;
 use crate::layer::{Closing, ConnectInfoOf, GuardService};
 use crate::listener::GuardedListener;
 use crate::pace::Pace;
@@ -182,13 +184,24 @@ where
             let (server, accepted, stopper) = (listener.server(), listener.accepted(), listener.stopper());
             let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
             let closing = Arc::new(Closing::new(answered));
-            let app = GuardedMakeService::new(app, Arc::clone(&closing), connect_info);
-            let serving = axum::serve(listener, app)
-                .with_graceful_shutdown(async move {
-                    // An error means that the sender is gone, and with it this whole future.
-                    let _ = stopped.await;
-                })
-                .into_future();
+            let stopped = async move {
+                // An error means that the sender is gone, and with it this whole future.
+                let _ = stopped.await;
+            };
+            let serving = match router(&app) {
+                Some(router) => {
+                    let closing = Arc::clone(&closing);
+                    let service = move |io: &GuardedIo<L::Io>, address: L::Addr| {
+                        let connect_info = connect_info.map(|of| of(address));
+                        GuardService::new(router.clone(), io.connection(), Arc::clone(&closing), connect_info)
+                    };
+                    Either::Left(connections::serve(listener, service, stopped).map(Ok))
+                }
+                None => {
+                    let app = GuardedMakeService::new(app, Arc::clone(&closing), connect_info);
+                    Either::Right(axum::serve(listener, app).with_graceful_shutdown(stopped).into_future())
+                }
+            };
             let mut serving = std::pin::pin!(serving);
             tokio::select! {
                 served = &mut serving => return served,
@@ -241,29 +254,24 @@ impl<L: Listener + fmt::Debug, M: fmt::Debug, F> fmt::Debug for Serve<L, M, F> {
     }
 }
 
+/// The router, where that is what is served: all connections share it, as with `Router::into_make_service`. axum would make a new
+/// one for each, which is 2 KiB or more.
+fn router<M: 'static>(app: &M) -> Option<Router> {
+    let router = (app as &dyn Any).downcast_ref::<Router>()?;
+    Some(router.clone().with_state(()))
+}
+
 /// Makes the guarded service of one connection.
 struct GuardedMakeService<M, S, A> {
     inner: M,
-    /// Where what is served is a router: all connections share it. axum would make a new one for each, which is 2 KiB or more.
-    router: Option<Router>,
     closing: Arc<Closing>,
     connect_info: Option<fn(A) -> ConnectInfoOf>,
     _made: PhantomData<fn() -> S>,
 }
 
-impl<M: 'static, S: 'static, A> GuardedMakeService<M, S, A> {
+impl<M, S, A> GuardedMakeService<M, S, A> {
     fn new(inner: M, closing: Arc<Closing>, connect_info: Option<fn(A) -> ConnectInfoOf>) -> Self {
-        let router = (&inner as &dyn Any).downcast_ref::<Router>();
-        // As `Router::into_make_service` does.
-        let router = router.map(|router| router.clone().with_state(()));
-        Self { inner, router, closing, connect_info, _made: PhantomData }
-    }
-
-    /// The router, where that is what `inner` makes.
-    fn shared(&self) -> Option<S> {
-        let mut made: Option<S> = None;
-        (&mut made as &mut dyn Any).downcast_mut::<Option<Router>>()?.clone_from(&self.router);
-        made
+        Self { inner, closing, connect_info, _made: PhantomData }
     }
 }
 
@@ -276,7 +284,7 @@ where
 {
     type Response = GuardService<S>;
     type Error = Infallible;
-    type Future = MakeFuture<Either<M::Future, Ready<Result<S, Infallible>>>>;
+    type Future = MakeFuture<M::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
@@ -285,10 +293,7 @@ where
     fn call(&mut self, stream: IncomingStream<'a, GuardedListener<L>>) -> Self::Future {
         let connection: Connection = stream.io().connection();
         let connect_info = self.connect_info.map(|of| of(stream.remote_addr().clone()));
-        let made = match self.shared() {
-            Some(made) => Either::Right(ready(Ok(made))),
-            None => Either::Left(self.inner.call(stream)),
-        };
+        let made = self.inner.call(stream);
         MakeFuture { made, of: Some((connection, Arc::clone(&self.closing), connect_info)) }
     }
 }

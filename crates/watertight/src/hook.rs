@@ -41,14 +41,14 @@ pub(crate) fn is_recovery_thread() -> bool {
 
 /// Calls a client's own code on the recovery thread. Its panic is counted and described as one anywhere else, and answered to
 /// be reported.
-pub(crate) fn call_clients_code<R>(code: impl FnOnce() -> R) -> Result<R, Origin> {
+pub(crate) fn call_clients_code<R>(code: impl FnOnce() -> R) -> Result<R, Box<Origin>> {
     CALLS_CLIENTS_CODE.set(true);
     let result = catch_unwind(AssertUnwindSafe(code));
     CALLS_CLIENTS_CODE.set(false);
     let seen = CLIENTS_PANIC.take();
     result.map_err(|payload| {
         let unseen = || Box::new(Origin::now(text_of(&*payload)));
-        let origin = *seen.unwrap_or_else(unseen);
+        let origin = seen.unwrap_or_else(unseen);
         drop(Caught::from(payload));
         origin
     })

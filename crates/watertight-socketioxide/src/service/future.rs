@@ -71,20 +71,22 @@ pin_project! {
 }
 
 impl<F> ResponseFuture<F> {
-    /// `call` asks the engine. What it needs for that it borrows: a request and a future are large, and would be moved
-    /// through every boundary on the way.
+    /// `call` asks the engine. What it needs for that it borrows, and what it answers is put where it will be: a request and
+    /// a future are large, and would be moved through every boundary on the way.
+    #[inline]
     pub(super) fn new(task: Task, call: impl FnOnce() -> Option<F>) -> Self {
-        let mut future = None;
-        match (&task, task.session()) {
+        let mut made = Self { future: None, task };
+        let Self { future, task } = &mut made;
+        match (&*task, task.session()) {
             (Task::Ignore, _) => {}
             (_, Some(session)) => {
                 // After a panic there is none.
                 let _reported =
-                    watertight::run(session.scope().clone(), None::<NoResponder>, || future = call());
+                    watertight::run(session.scope().clone(), None::<NoResponder>, || *future = call());
             }
-            (_, None) => future = call(),
+            (_, None) => *future = call(),
         }
-        Self { future, task }
+        made
     }
 }
 

@@ -49,7 +49,7 @@ impl Deaf {
                 let mut suspect = before.unwrap_or_else(|| suspect(compartment, now));
                 let is_known = mem::replace(&mut suspect.told, true);
                 self.0.find(key, suspect);
-                return (!is_known).then(|| report(compartment, Fault::Panic, origin));
+                return (!is_known).then(|| report(compartment, Fault::Panic, *origin));
             }
         };
         // Who is being worked for is read when that is done, or is a stall.

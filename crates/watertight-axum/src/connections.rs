@@ -1,0 +1,94 @@
+//! Serves a router on the connections of a listener.
+//!
+//! axum's own loop does it for any maker of services, and asks with every poll of a connection for the end of the server, behind a
+//! lock that all connections share. Here a connection reads a flag, and is woken when it is set.
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, Response};
+use axum::routing::future::RouteFuture;
+use axum::serve::Listener;
+use http_body::Body as _;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use tokio_util::task::TaskTracker;
+use tower_service::Service as _;
+
+use crate::io::GuardedIo;
+use crate::layer::{GuardFuture, GuardService};
+use crate::listener::GuardedListener;
+
+/// Serves what `listener` accepts with what `service` makes for each connection, until `stop` is done; then until every request
+/// that came is answered.
+pub(crate) async fn serve<L: Listener>(
+    mut listener: GuardedListener<L>,
+    service: impl Fn(&GuardedIo<L::Io>, L::Addr) -> GuardService<Router>,
+    stop: impl Future<Output = ()>,
+) {
+    let (connections, accepted) = (TaskTracker::new(), listener.accepted());
+    let stopping = Arc::new(AtomicBool::new(false));
+    let mut stop = pin!(stop);
+    loop {
+        let (io, address) = tokio::select! {
+            connection = listener.accept() => connection,
+            () = &mut stop => break,
+        };
+        let service = Connected(service(&io, address));
+        connections.spawn(serve_connection(TokioIo::new(io), service, Arc::clone(&stopping)));
+    }
+    drop(listener);
+    stopping.store(true, Ordering::Release);
+    accepted.wake();
+    connections.close();
+    connections.wait().await;
+}
+
+async fn serve_connection<IO>(io: TokioIo<GuardedIo<IO>>, service: Connected, stopping: Arc<AtomicBool>)
+where
+    GuardedIo<IO>: tokio::io::AsyncRead + tokio::io::AsyncWrite,
+    IO: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    #[cfg_attr(not(feature = "http2"), expect(unused_mut, reason = "there is nothing to set"))]
+    let mut builder = Builder::new(TokioExecutor::new());
+    // What a WebSocket over HTTP/2 begins with.
+    #[cfg(feature = "http2")]
+    builder.http2().enable_connect_protocol();
+    let mut connection = pin!(builder.serve_connection_with_upgrades(io, service));
+    let mut is_told = false;
+    let ended = poll_fn(|cx| {
+        loop {
+            let polled = connection.as_mut().poll(cx);
+            // After it has said whom to wake: who sets it wakes then.
+            if polled.is_ready() || is_told || !stopping.load(Ordering::Acquire) {
+                return polled;
+            }
+            is_told = true;
+            connection.as_mut().graceful_shutdown();
+        }
+    });
+    if let Err(error) = ended.await {
+        tracing::trace!(target: "watertight", %error, "a connection has ended");
+    }
+}
+
+/// The service of one connection, as hyper calls it. A router is always ready.
+struct Connected(GuardService<Router>);
+
+impl hyper::service::Service<Request<Incoming>> for Connected {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = GuardFuture<RouteFuture<Infallible>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        // No box for what is not there.
+        let boxed = |body: Incoming| if body.is_end_stream() { Body::empty() } else { Body::new(body) };
+        self.0.clone().call(request.map(boxed))
+    }
+}
