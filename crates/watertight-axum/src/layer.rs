@@ -232,8 +232,12 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let work = this.future.as_mut().as_pin_mut();
-        let Some(polled) = work.and_then(|future| quietly(|| future.poll(cx))) else {
+        // What is large does not go through the boundary: it is put here.
+        let mut polled = None;
+        if let Some(work) = this.future.as_mut().as_pin_mut() {
+            quietly(|| polled = Some(work.poll(cx)));
+        }
+        let Some(polled) = polled else {
             // The hook has recorded it. What the future still holds may panic as well.
             quietly(|| this.future.set(None));
             return Poll::Ready(Ok(status_alone(*this.otherwise)));
