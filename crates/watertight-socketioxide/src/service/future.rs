@@ -116,7 +116,10 @@ where
             None => future.poll(cx),
             Some(session) => {
                 let scope = || session.scope().clone();
-                let Ok(polled) = watertight::run(scope(), None::<NoResponder>, || future.poll(cx)) else {
+                let mut polled = None;
+                let _reported =
+                    watertight::run(scope(), None::<NoResponder>, || polled = Some(future.poll(cx)));
+                let Some(polled) = polled else {
                     let _ = watertight::run(scope(), None::<NoResponder>, || this.future.set(None));
                     return Poll::Ready(Ok(unknown_session()));
                 };
