@@ -1,6 +1,6 @@
 //! Serves a router on the connections of a listener.
 //!
-//! axum's own loop does it for any maker of services, and asks with every poll of a connection for the end of the server, behind a
+//! axum's own loop does it for any maker of services. With every poll of a connection it asks for the end of the server, behind a
 //! lock that all connections share. Here a connection reads a flag, and is woken when it is set.
 
 use std::convert::Infallible;
@@ -18,22 +18,23 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::task::TaskTracker;
 use tower_service::Service as _;
 
 use crate::io::GuardedIo;
 use crate::layer::{GuardFuture, GuardService};
-use crate::listener::GuardedListener;
+use crate::listener::{Accepted, GuardedListener};
 
 /// Serves what `listener` accepts with what `service` makes for each connection, until `stop` is done; then until every request
-/// that came is answered.
+/// that came is answered. When it is dropped before that, connections end once their requests are answered.
 pub(crate) async fn serve<L: Listener>(
     mut listener: GuardedListener<L>,
     service: impl Fn(&GuardedIo<L::Io>, L::Addr) -> GuardService<Router>,
     stop: impl Future<Output = ()>,
 ) {
-    let (connections, accepted) = (TaskTracker::new(), listener.accepted());
-    let stopping = Arc::new(AtomicBool::new(false));
+    let connections = TaskTracker::new();
+    let stopping = Stopping { flag: Arc::new(AtomicBool::new(false)), accepted: listener.accepted() };
     let mut stop = pin!(stop);
     loop {
         let (io, address) = tokio::select! {
@@ -41,25 +42,33 @@ pub(crate) async fn serve<L: Listener>(
             () = &mut stop => break,
         };
         let service = Connected(service(&io, address));
-        connections.spawn(serve_connection(TokioIo::new(io), service, Arc::clone(&stopping)));
+        connections.spawn(serve_connection(TokioIo::new(io), service, Arc::clone(&stopping.flag)));
     }
     drop(listener);
-    stopping.store(true, Ordering::Release);
-    accepted.wake();
+    drop(stopping);
     connections.close();
     connections.wait().await;
 }
 
+/// Tells all connections when it is dropped that the server stops.
+struct Stopping {
+    flag: Arc<AtomicBool>,
+    accepted: Accepted,
+}
+
+impl Drop for Stopping {
+    fn drop(&mut self) {
+        self.flag.store(true, Ordering::Release);
+        self.accepted.wake();
+    }
+}
+
 async fn serve_connection<IO>(io: TokioIo<GuardedIo<IO>>, service: Connected, stopping: Arc<AtomicBool>)
 where
-    GuardedIo<IO>: tokio::io::AsyncRead + tokio::io::AsyncWrite,
-    IO: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    #[cfg_attr(not(feature = "http2"), expect(unused_mut, reason = "there is nothing to set"))]
-    let mut builder = Builder::new(TokioExecutor::new());
-    // What a WebSocket over HTTP/2 begins with.
-    #[cfg(feature = "http2")]
-    builder.http2().enable_connect_protocol();
+    // Where axum's HTTP/2 is turned on this speaks it, but for WebSockets: those of one connection would share its fate.
+    let builder = Builder::new(TokioExecutor::new());
     let mut connection = pin!(builder.serve_connection_with_upgrades(io, service));
     let mut is_told = false;
     let ended = poll_fn(|cx| {

@@ -11,7 +11,8 @@
 //!
 //! # Concepts
 //!
-//! - [`serve`] is [`axum::serve`](fn@axum::serve) with a [`GuardedListener`] below and a [`GuardLayer`] above the app.
+//! - [`serve`] does what [`axum::serve`](fn@axum::serve) does, with a [`GuardedListener`] below and a [`GuardLayer`] above
+//!   the app.
 //! - A [`GuardedIo`] notes which tasks poll it, so that a panic inside the transport's own code (hyper, an
 //!   engine's reader task) is traced to the one connection, and it can be closed when those tasks are dead.
 //! - [`ws::WebSocketUpgrade`] guards the handlers of plain WebSockets. Socket.IO is guarded by

@@ -70,8 +70,8 @@ impl Accepted {
 
     /// Wakes whoever reads from them.
     pub(crate) fn wake(&self) {
-        let parts = self.0.lock();
-        for part in parts.iter().filter_map(Weak::upgrade) {
+        let parts: Vec<_> = self.0.lock().iter().filter_map(Weak::upgrade).collect();
+        for part in parts {
             part.wake();
         }
     }

@@ -21,7 +21,7 @@ use crate::transport::Transport;
 
 thread_local! {
     /// Set on the recovery thread: a panic there is a bug of a sink or a policy and must not come back
-    /// to the same sink for ever.
+    /// to the same sink for ever, unless it calls a client's own code.
     static IS_RECOVERY: Cell<bool> = const { Cell::new(false) };
     /// Set there while it calls a client's own code: whoever calls it knows whose a panic is.
     static CALLS_CLIENTS_CODE: Cell<bool> = const { Cell::new(false) };

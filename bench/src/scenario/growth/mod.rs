@@ -96,7 +96,7 @@ const ABOUT: &str = "The guarded server, with allocations counted, and clients t
     left of it, and \
     *told* what that client sees, from its emit to the notice. *Recovery* is what the thread that sweeps and looks after \
     everybody takes of one processor while nobody does anything: when there has been no fault (*calm*), and in recovery mode, \
-    after faults, when it looks at everybody every 800 ms instead of every 5 s; *look at all* is what one such look takes, \
+    after faults, when it looks at everybody every 1.2 s instead of every 5 s; *look at all* is what one such look takes, \
     with all else that thread does in that time. There are as many clients as the descriptors of a process allow; a \
     client that polls takes two.";
 

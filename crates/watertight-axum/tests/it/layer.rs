@@ -1,68 +1,24 @@
 //! Plain HTTP requests that panic.
 
-use std::convert::Infallible;
-use std::future::{IntoFuture, Ready, ready};
+use std::future::IntoFuture;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
 use axum::routing::get;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tower_layer::Layer;
 use tower_service::Service;
 use watertight::{Attribution, Connection, Verdict};
 use watertight_axum::GuardLayer;
 
 use crate::bystanders::Bystanders;
-use crate::server::{DEADLINE, Left, PanicsInCall, Server, turn, within};
-
-/// One connection that is kept alive.
-struct Http {
-    server: SocketAddr,
-    stream: BufReader<TcpStream>,
-}
-
-impl Http {
-    async fn connect(server: SocketAddr) -> Self {
-        let stream = TcpStream::connect(server).await.expect("the server listens");
-        Self { server, stream: BufReader::new(stream) }
-    }
-
-    /// Sends a request and reads the status and the body of its answer.
-    async fn get(&mut self, path: &str) -> (u16, String) {
-        let request = format!("GET {path} HTTP/1.1\r\nhost: {}\r\n\r\n", self.server);
-        self.stream.write_all(request.as_bytes()).await.expect("it is open");
-        within(DEADLINE, "an answer", self.answer()).await
-    }
-
-    async fn answer(&mut self) -> (u16, String) {
-        let (mut status, mut length) = (0, 0);
-        loop {
-            let mut line = String::new();
-            let read = self.stream.read_line(&mut line).await.expect("it is open");
-            assert_ne!(read, 0, "the connection was closed instead of answered");
-            let line = line.trim_end();
-            if line.is_empty() {
-                break;
-            }
-            if let Some(rest) = line.strip_prefix("HTTP/1.1 ") {
-                status = rest[..3].parse().expect("a status");
-            }
-            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-                length = value.trim().parse().expect("a length");
-            }
-        }
-        let mut body = vec![0; length];
-        self.stream.read_exact(&mut body).await.expect("the whole body");
-        (status, String::from_utf8(body).expect("text"))
-    }
-}
+use crate::http::Http;
+use crate::server::{Each, Left, PanicsInCall, Server, turn};
 
 /// Would reveal a request that costs the connection, which may be a reverse proxy's and carry other clients' requests,
 /// or that somebody is blamed for it. And a panic's text in the answer.
@@ -163,7 +119,7 @@ async fn requests_carry_what_is_asked_for() {
         let serve = if asked { serve.with_connect_info() } else { serve };
         let serving = tokio::spawn(serve.into_future());
         let mut http = Http::connect(address).await;
-        let client = http.stream.get_ref().local_addr().expect("it is connected");
+        let client = http.address();
         let info = asked.then_some(client);
         for (path, has_connection) in [
             ("/", true),
@@ -174,23 +130,5 @@ async fn requests_carry_what_is_asked_for() {
             assert_eq!(http.get(path).await, (200, format!("{has_connection} {info:?}")), "{path}");
         }
         serving.abort();
-    }
-}
-
-/// Makes a router for each connection, as axum's own does.
-#[derive(Clone)]
-struct Each(Router);
-
-impl<T> Service<T> for Each {
-    type Response = Router;
-    type Error = Infallible;
-    type Future = Ready<Result<Router, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: T) -> Self::Future {
-        ready(Ok(self.0.clone().with_state(())))
     }
 }

@@ -5,6 +5,7 @@ mod bystanders;
 mod client;
 mod deaf;
 mod guarded_io;
+mod http;
 mod layer;
 mod server;
 mod shutdown;

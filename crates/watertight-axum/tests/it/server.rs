@@ -1,7 +1,8 @@
 //! The server that the tests run, and what they know of the process.
 
-use std::future::Future;
+use std::future::{Future, IntoFuture};
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Mutex, MutexGuard, Notify, oneshot};
 use tokio::task::JoinHandle;
 use watertight::{CaptureSink, Incident, PreviousHook, QuarantineSettings, Watertight};
+use watertight_axum::Serve;
 use watertight_axum::ws::{Message, WebSocket, WebSocketUpgrade};
 
 use crate::client::Client;
@@ -79,6 +81,16 @@ impl Turn {
 /// Requests that have come to the handler that never answers.
 pub(crate) static STUCK: Notify = Notify::const_new();
 
+/// The requests that wait to be answered, and what lets one be.
+pub(crate) static WAITS: Notify = Notify::const_new();
+pub(crate) static ANSWER: Notify = Notify::const_new();
+
+async fn waits() -> &'static str {
+    WAITS.notify_one();
+    ANSWER.notified().await;
+    "OK"
+}
+
 async fn stuck() {
     STUCK.notify_one();
     std::future::pending().await
@@ -109,6 +121,8 @@ impl Left {
     }
 }
 
+type Signal = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// A running server. Dropping it ends it at once.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
@@ -131,10 +145,24 @@ impl Server {
     where
         L: axum::serve::Listener<Addr = SocketAddr>,
     {
+        Self::start_serving(watertight_axum::serve(listener, app()).drain_timeout(drain_timeout))
+    }
+
+    /// The tests' [`app`] over TCP, made for each connection.
+    pub(crate) async fn start_each() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        Self::start_serving(watertight_axum::serve(listener, Each(app())))
+    }
+
+    fn start_serving<L, M>(serve: Serve<L, M>) -> Self
+    where
+        L: axum::serve::Listener<Addr = SocketAddr>,
+        Serve<L, M, Signal>: IntoFuture<Output = std::io::Result<()>>,
+        <Serve<L, M, Signal> as IntoFuture>::IntoFuture: Send + 'static,
+    {
         let (stop, stopped) = oneshot::channel();
-        let serve = watertight_axum::serve(listener, app()).drain_timeout(drain_timeout);
         let address = serve.local_addr().expect("it is bound");
-        let signal = async { stopped.await.unwrap_or(()) };
+        let signal: Signal = Box::pin(async { stopped.await.unwrap_or(()) });
         let task = tokio::spawn(serve.with_graceful_shutdown(signal).into_future());
         Self { address, stop: Some(stop), task }
     }
@@ -171,6 +199,7 @@ fn app() -> Router {
         .route("/panic", get(panicking_route))
         .route("/panic_with_payload", get(panicking_route_with_payload))
         .route("/stuck", get(stuck))
+        .route("/waits", get(waits))
 }
 
 /// Echoes, but for the words that ask for a fault.
@@ -236,5 +265,23 @@ impl tower_service::Service<axum::extract::Request> for PanicsInCall {
 
     fn call(&mut self, _: axum::extract::Request) -> Self::Future {
         panic!("panic in call");
+    }
+}
+
+/// Makes a router for each connection, as axum's own does.
+#[derive(Clone)]
+pub(crate) struct Each(pub(crate) Router);
+
+impl<T> tower_service::Service<T> for Each {
+    type Response = Router;
+    type Error = std::convert::Infallible;
+    type Future = std::future::Ready<Result<Router, Self::Error>>;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Self::Error>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: T) -> Self::Future {
+        std::future::ready(Ok(self.0.clone().with_state(())))
     }
 }

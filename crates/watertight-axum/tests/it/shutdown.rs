@@ -6,7 +6,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::client::Client;
-use crate::server::{DEADLINE, Left, STUCK, Server, turn, within};
+use crate::http::Http;
+use crate::server::{ANSWER, DEADLINE, Left, STUCK, Server, WAITS, turn, within};
 
 /// On top of the drain timeout: for last responses (500 ms), and for a busy machine.
 const SPARE: Duration = Duration::from_millis(1000);
@@ -78,4 +79,57 @@ async fn a_stuck_request_is_cut_off() {
     let _ = within(DEADLINE, "the end of the connection", http.read_to_end(&mut answer)).await;
     assert!(answer.is_empty(), "{answer:?}");
     Left::default().is_back(DEADLINE).await;
+}
+
+/// Would reveal an idle connection that is not woken when the server ends, and a request that is lost with it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn idle_connections_end_at_once_and_a_request_under_way_is_answered() {
+    let _turn = turn().await;
+    for server in [Server::start().await, Server::start_each().await] {
+        let mut idle = Vec::new();
+        for _ in 0..20 {
+            let mut http = Http::connect(server.address).await;
+            assert_eq!(http.get("/health").await, (200, "OK".to_owned()));
+            idle.push(http);
+        }
+        let mut busy = Http::connect(server.address).await;
+        let answered = tokio::spawn(async move {
+            let answer = busy.get("/waits").await;
+            (answer, busy.ends().await)
+        });
+        within(DEADLINE, "the request in its handler", WAITS.notified()).await;
+        let stopping = tokio::spawn(server.stop());
+        for mut http in idle {
+            within(Duration::from_secs(1), "an idle connection ends", http.ends()).await;
+        }
+        assert!(!stopping.is_finished(), "a request is under way");
+        ANSWER.notify_one();
+        let (answer, ()) = within(DEADLINE, "an answer and an end", answered).await.expect("no panic");
+        assert_eq!(answer, (200, "OK".to_owned()));
+        let took = stopping.await.expect("no panic");
+        assert!(took < Duration::from_secs(2), "{took:?}");
+        Left::default().is_back(DEADLINE).await;
+    }
+}
+
+/// Would reveal connections that are served for ever by a server that nobody waits for any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_end_with_a_server_that_is_dropped() {
+    let _turn = turn().await;
+    for server in [Server::start().await, Server::start_each().await] {
+        let mut idle = Http::connect(server.address).await;
+        assert_eq!(idle.get("/health").await, (200, "OK".to_owned()));
+        let mut busy = Http::connect(server.address).await;
+        let answered = tokio::spawn(async move {
+            let answer = busy.get("/waits").await;
+            (answer, busy.ends().await)
+        });
+        within(DEADLINE, "the request in its handler", WAITS.notified()).await;
+        drop(server);
+        within(Duration::from_secs(1), "an idle connection ends", idle.ends()).await;
+        ANSWER.notify_one();
+        let (answer, ()) = within(DEADLINE, "an answer and an end", answered).await.expect("no panic");
+        assert_eq!(answer, (200, "OK".to_owned()));
+        Left::default().is_back(DEADLINE).await;
+    }
 }

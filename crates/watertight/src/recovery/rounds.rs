@@ -16,11 +16,11 @@ use crate::registry::Registry;
 /// Time between two looks at suspects.
 pub(super) const LOOK: Duration = Duration::from_millis(200);
 /// Every how many looks there is one at all compartments, in recovery mode and without it. In recovery mode what is wrong is
-/// found at most 800 ms after it began, and is a fault at the fourth look after that: 1.6 seconds in all.
-const OFTEN: u32 = 4;
+/// found at most 1.2 s after it began, and is a fault at the third look after that: 1.8 seconds in all.
+const OFTEN: u32 = 6;
 const SELDOM: u32 = 25;
-/// For how long something must be wrong: whoever is to mend it may be about to. Four looks, which may come a little early.
-pub(super) const PATIENCE: Duration = Duration::from_millis(750);
+/// For how long something must be wrong: whoever is to mend it may be about to. Three looks, which may come a little early.
+pub(super) const PATIENCE: Duration = Duration::from_millis(550);
 
 #[derive(Default)]
 pub(super) struct Rounds {

@@ -1,0 +1,62 @@
+//! HTTP clients.
+
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+
+use crate::server::{DEADLINE, within};
+
+/// One connection that is kept alive.
+pub(crate) struct Http {
+    server: SocketAddr,
+    stream: BufReader<TcpStream>,
+}
+
+impl Http {
+    pub(crate) async fn connect(server: SocketAddr) -> Self {
+        let stream = TcpStream::connect(server).await.expect("the server listens");
+        Self { server, stream: BufReader::new(stream) }
+    }
+
+    /// Sends a request and reads the status and the body of its answer.
+    pub(crate) async fn get(&mut self, path: &str) -> (u16, String) {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {}\r\n\r\n", self.server);
+        self.stream.write_all(request.as_bytes()).await.expect("it is open");
+        within(DEADLINE, "an answer", self.answer()).await
+    }
+
+    async fn answer(&mut self) -> (u16, String) {
+        let (mut status, mut length) = (0, 0);
+        loop {
+            let mut line = String::new();
+            let read = self.stream.read_line(&mut line).await.expect("it is open");
+            assert_ne!(read, 0, "the connection was closed instead of answered");
+            let line = line.trim_end();
+            if line.is_empty() {
+                break;
+            }
+            if let Some(rest) = line.strip_prefix("HTTP/1.1 ") {
+                status = rest[..3].parse().expect("a status");
+            }
+            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().expect("a length");
+            }
+        }
+        let mut body = vec![0; length];
+        self.stream.read_exact(&mut body).await.expect("the whole body");
+        (status, String::from_utf8(body).expect("text"))
+    }
+
+    /// Waits until the server closes it.
+    pub(crate) async fn ends(&mut self) {
+        let mut rest = Vec::new();
+        let read = within(DEADLINE, "the end", self.stream.read_to_end(&mut rest)).await;
+        assert_eq!(read.expect("closed and not reset"), 0, "{rest:?}");
+    }
+
+    /// Its own end.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.stream.get_ref().local_addr().expect("it is connected")
+    }
+}
