@@ -254,6 +254,7 @@ where
     }
 }
 
+#[cold]
 fn status_alone(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(Body::from(format!("{status}\n")));
     *response.status_mut() = status;

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http::{Extensions, Response, StatusCode};
@@ -47,6 +47,15 @@ impl Task {
                 request.insert(lease.clone());
             }
             _ => {}
+        }
+    }
+
+    /// Closes the session that nobody here knows: the engine has served it.
+    fn close_stray(&mut self) {
+        if let Self::Unknown { stray } = self
+            && let Some(stray) = stray.take()
+        {
+            stray.close_served();
         }
     }
 
@@ -101,11 +110,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let Some(future) = this.future.as_mut().as_pin_mut() else {
-            return Poll::Ready(Ok(match this.task {
-                // Its client learns that the session is over from its poll request; this one is only ignored.
-                Task::Ignore => own_response(StatusCode::OK, "text/plain; charset=UTF-8", "ok"),
-                _ => unknown_session(),
-            }));
+            return Poll::Ready(Ok(not_asked(this.task)));
         };
         let (look, waker) = match &*this.task {
             Task::Poll(poll) => (Some(poll.session().look()), poll.ask(cx.waker())),
@@ -126,33 +131,48 @@ where
                 polled
             }
         };
-        if let (Poll::Pending, Task::Poll(poll), Some(look)) = (&polled, &*this.task, look)
-            && !poll.park(look, cx.waker())
-        {
-            this.future.set(None);
-            let packet = poll.session().close_packet();
-            return Poll::Ready(Ok(own_response(StatusCode::OK, "text/plain; charset=UTF-8", packet)));
-        }
-        if let (Poll::Pending, Task::Unknown { stray }) = (&polled, &mut *this.task)
-            && let Some(stray) = stray.take()
-        {
-            // An unknown one is refused at once.
-            stray.close_served();
-        }
-        let response = ready!(polled)?.into_response();
-        if let Task::Unknown { stray } = this.task
-            && response.status() == StatusCode::OK
-            && let Some(stray) = stray.take()
-        {
-            stray.close_served();
-        }
-        Poll::Ready(Ok(finish(this.task, response)))
+        let answer = match (polled, &*this.task, look) {
+            (Poll::Ready(answer), ..) => answer?,
+            (Poll::Pending, Task::Poll(poll), Some(look)) if !poll.park(look, cx.waker()) => {
+                this.future.set(None);
+                return Poll::Ready(Ok(closed(poll)));
+            }
+            (Poll::Pending, ..) => {
+                // An unknown one is refused at once.
+                this.task.close_stray();
+                return Poll::Pending;
+            }
+        };
+        let response = answer.into_response();
+        Poll::Ready(Ok(match this.task {
+            Task::Poll(_) | Task::Post { .. } | Task::Pass => response.map(ResponseBody::passed),
+            task => finish(task, response),
+        }))
     }
 }
 
-fn finish<B: Body<Data = Bytes>>(task: &Task, response: Response<B>) -> Response<ResponseBody<B>> {
+/// What those are answered whom the engine is not asked about, or whose request its code panicked at.
+#[cold]
+fn not_asked<B>(task: &Task) -> Response<ResponseBody<B>> {
     match task {
-        Task::Open { session } => response.map(|body| name_session(session, body)),
+        // Its client learns that the session is over from its poll request; this one is only ignored.
+        Task::Ignore => own_response(StatusCode::OK, "text/plain; charset=UTF-8", "ok"),
+        _ => unknown_session(),
+    }
+}
+
+/// What the poll request of a session that is sealed is answered.
+#[cold]
+fn closed<B>(poll: &PollRequest) -> Response<ResponseBody<B>> {
+    own_response(StatusCode::OK, "text/plain; charset=UTF-8", poll.session().close_packet())
+}
+
+/// What is done with the answer to a request that begins or ends something.
+#[cold]
+fn finish<B: Body<Data = Bytes>>(task: &mut Task, response: Response<B>) -> Response<ResponseBody<B>> {
+    match task {
+        Task::Unknown { .. } if response.status() == StatusCode::OK => task.close_stray(),
+        Task::Open { session } => return response.map(|body| name_session(session, body)),
         Task::Upgrade { lease, session, connection }
             if response.status() == StatusCode::SWITCHING_PROTOCOLS =>
         {
@@ -162,10 +182,10 @@ fn finish<B: Body<Data = Bytes>>(task: &Task, response: Response<B>) -> Response
             if let Some(connection) = connection {
                 connection.link(lease);
             }
-            response.map(ResponseBody::passed)
         }
-        _ => response.map(ResponseBody::passed),
+        _ => {}
     }
+    response.map(ResponseBody::passed)
 }
 
 /// Reads the new session's id from the engine's answer, so that its very first request finds it.
@@ -195,6 +215,7 @@ fn session_id(data: &[u8]) -> Option<&str> {
 }
 
 /// What the engine answers for a session that it does not know.
+#[cold]
 fn unknown_session<B>() -> Response<ResponseBody<B>> {
     const TEXT: &str = r#"{"code":"1","message":"Session ID unknown"}"#;
     own_response(StatusCode::BAD_REQUEST, "application/json", TEXT)

@@ -61,9 +61,21 @@ impl<S: Clone, A: Adapter> SocketIoService<S, A> {
     }
 
     /// What is to be done with a request. `engine` is told whether it speaks Engine.IO 3.
+    #[inline]
     fn prepare<B>(&self, request: &mut Request<B>, engine: impl FnOnce(bool) -> Box<dyn Engine>) -> Task {
         let Some(query) = EngineQuery::of(request, &self.path) else { return Task::Pass };
-        let task = self.task(&query, request, engine);
+        let gets = *request.method() == Method::GET;
+        // Nearly every request of a client that polls.
+        if let (Some(id), Transport::Polling) = (query.session, query.transport)
+            && let Some(session) = PollingSession::find(id)
+        {
+            return match (gets, session.is_live()) {
+                (true, _) => Task::Poll(session.begin_poll()),
+                (false, true) => Task::Post { session },
+                (false, false) => Task::Ignore,
+            };
+        }
+        let task = self.begin(&query, request, engine);
         task.mark(request.extensions_mut());
         task
     }
@@ -75,7 +87,9 @@ impl<S: Clone, A: Adapter> SocketIoService<S, A> {
         lease
     }
 
-    fn task<B>(
+    /// A request of a session that is not one that polls, or not yet.
+    #[cold]
+    fn begin<B>(
         &self,
         query: &EngineQuery<'_>,
         request: &Request<B>,
@@ -92,22 +106,16 @@ impl<S: Clone, A: Adapter> SocketIoService<S, A> {
                 let lease = self.welcome(connection, request);
                 Task::Upgrade { lease, session: None, connection: connection.cloned() }
             }
-            (Some(id), transport) => match PollingSession::find(id) {
-                None if transport == Transport::Polling => {
-                    Task::Unknown { stray: Some(Stray::new(id.to_owned(), engine(query.is_v3))) }
-                }
+            (Some(id), Transport::Polling) => {
+                Task::Unknown { stray: Some(Stray::new(id.to_owned(), engine(query.is_v3))) }
+            }
+            (Some(id), Transport::WebSocket) => match PollingSession::find(id) {
                 None => Task::Pass,
                 Some(session) if !session.is_live() && *request.method() != Method::GET => Task::Ignore,
-                Some(session) => match transport {
-                    Transport::WebSocket => {
-                        let lease = session.lease().clone();
-                        Task::Upgrade { lease, session: Some(session), connection: connection().cloned() }
-                    }
-                    Transport::Polling if *request.method() == Method::GET => {
-                        Task::Poll(session.begin_poll())
-                    }
-                    Transport::Polling => Task::Post { session },
-                },
+                Some(session) => {
+                    let lease = session.lease().clone();
+                    Task::Upgrade { lease, session: Some(session), connection: connection().cloned() }
+                }
             },
         }
     }
