@@ -5,7 +5,6 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::{Future, IntoFuture, Pending, pending};
 use std::io;
-use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{self, Context, Poll};
@@ -262,20 +261,19 @@ fn router<M: 'static>(app: &M) -> Option<Router> {
 }
 
 /// Makes the guarded service of one connection.
-struct GuardedMakeService<M, S, A> {
+struct GuardedMakeService<M, A> {
     inner: M,
     closing: Arc<Closing>,
     connect_info: Option<fn(A) -> ConnectInfoOf>,
-    _made: PhantomData<fn() -> S>,
 }
 
-impl<M, S, A> GuardedMakeService<M, S, A> {
+impl<M, A> GuardedMakeService<M, A> {
     fn new(inner: M, closing: Arc<Closing>, connect_info: Option<fn(A) -> ConnectInfoOf>) -> Self {
-        Self { inner, closing, connect_info, _made: PhantomData }
+        Self { inner, closing, connect_info }
     }
 }
 
-impl<'a, L, M, S> Service<IncomingStream<'a, GuardedListener<L>>> for GuardedMakeService<M, S, L::Addr>
+impl<'a, L, M, S> Service<IncomingStream<'a, GuardedListener<L>>> for GuardedMakeService<M, L::Addr>
 where
     L: Listener,
     L::Addr: Clone,

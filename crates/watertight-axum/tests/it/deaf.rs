@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use watertight::{Attribution, Fault, Lease, Location, Registry, ServerId, Verdict};
 use watertight_axum::GuardedIo;
 
-use crate::server::{DEADLINE, Turn, turn, within};
+use crate::server::{DEADLINE, Turn, turn, until, within};
 
 /// A guarded connection of a session, as the engine has one, and its client.
 async fn session() -> (GuardedIo<TcpStream>, TcpStream, Lease) {
@@ -83,12 +83,7 @@ async fn who_is_not_read_is_found_within_two_seconds_in_recovery_mode() {
     assert_eq!(incident.verdict, Verdict::Disconnect);
     assert_eq!(incident.offender.as_ref().map(|offender| offender.id.clone()), Some(lease.id()));
     assert!(incident.message.contains("nobody has read"), "{}", incident.message);
-    within(DEADLINE, "nothing left", async {
-        while !lease.is_empty() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    })
-    .await;
+    until("nothing left", || lease.is_empty()).await;
     stuck.abort();
 }
 
@@ -156,22 +151,12 @@ async fn who_is_read_loses_nothing_by_being_looked_at() {
         let mut sent = Vec::new();
         // One, as many as are looked at at once and one more, and many.
         for length in [1, 1024, 1025, 5000] {
-            within(DEADLINE, "the reader waits", async {
-                while *read.lock() != sent {
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
-            })
-            .await;
+            until("the reader waits", || *read.lock() == sent).await;
             let piece = (0..length).map(|n: u32| n.to_le_bytes()[0] ^ n.to_le_bytes()[1]);
             sent.extend(piece.clone());
             silent.0.lock().bytes.extend(piece);
         }
-        within(DEADLINE, "all that was sent", async {
-            while read.lock().len() < sent.len() {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        })
-        .await;
+        until("all that was sent", || read.lock().len() >= sent.len()).await;
         silent.0.lock().end = Some(end.map_err(io::Error::from));
         assert_eq!(within(DEADLINE, "the end", reader).await.expect("no panic"), end);
         assert!(*read.lock() == sent, "it came in another order");
@@ -238,12 +223,7 @@ async fn who_reads_what_is_found_is_not_deaf_though_more_is_found_at_every_look(
     while begun.elapsed() < Duration::from_secs(3) {
         silent.0.lock().bytes.push_back(0);
         sent += 1;
-        within(DEADLINE, "it is read", async {
-            while *read.lock() < sent {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        })
-        .await;
+        until("it is read", || *read.lock() >= sent).await;
     }
     assert!(sent >= 5, "looked at {sent} times only");
     assert!(!reader.is_finished() && !deaf(&turn, &lease), "after {sent} pieces");
@@ -297,23 +277,13 @@ async fn a_transport_that_panics_when_it_is_looked_at_is_sealed_for_it() {
         assert_eq!(incident.fault, Fault::Panic);
         assert_eq!((incident.verdict, &*incident.message), (Verdict::Disconnect, "a broken transport"));
         assert_eq!(incident.location.as_ref().map(Location::file_name), Some("deaf.rs"));
-        within(DEADLINE, "nothing left", async {
-            while !lease.is_empty() {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        })
-        .await;
+        until("nothing left", || lease.is_empty()).await;
     }
     for reader in readers {
         assert!(!within(DEADLINE, "the end", reader).await.expect("its reader does not panic"));
     }
     let panics = || turn.watertight.stats().panics - before.panics;
-    within(DEADLINE, "what they send before they hang up is not read either", async {
-        while panics() < 6 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    })
-    .await;
+    until("what they send before they hang up is not read either", || panics() >= 6).await;
     let stats = turn.watertight.stats();
     let others = (stats.unattributed, stats.recovery_panics);
     assert_eq!((panics(), others), (6, (before.unattributed + 1, before.recovery_panics)));

@@ -190,6 +190,16 @@ pub(crate) async fn within<F: Future>(bound: Duration, what: &str, future: F) ->
     }
 }
 
+/// Waits until `is_so`.
+pub(crate) async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let wait = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    within(DEADLINE, what, wait).await;
+}
+
 fn app() -> Router {
     Router::new()
         .route("/echo", any(|ws: WebSocketUpgrade| async { ws.on_upgrade(echo) }))
