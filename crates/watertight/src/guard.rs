@@ -116,6 +116,16 @@ fn enter<R, N: FnOnce(&Notice) + Send + 'static>(
     }
 }
 
+/// Drops what a future holds that has not come to its end: it may panic when it is dropped.
+#[cold]
+fn drop_in_scope<N: FnOnce(&Notice) + Send + 'static>(
+    scope: &mut Option<Scope>,
+    responder: &mut Option<N>,
+    work: &mut dyn FnMut(),
+) {
+    let _reported = enter(scope, responder, work);
+}
+
 /// A panic has unwound to a boundary.
 #[cold]
 fn caught<N: FnOnce(&Notice) + Send + 'static>(
@@ -256,7 +266,7 @@ pin_project! {
             let mut this = this.project();
             if this.future.is_some() && this.scope.is_some() {
                 // Cancelled: what the future holds is dropped in its scope, and may panic there.
-                let _reported = enter(this.scope, this.responder, || this.future.set(None));
+                drop_in_scope(this.scope, this.responder, &mut || this.future.set(None));
             }
         }
     }
@@ -333,8 +343,7 @@ where
             }
             Err(caught) => caught,
         };
-        // In its scope: what it holds may panic when it is dropped.
-        let _reported = enter(this.scope, this.responder, || this.future.set(None));
+        drop_in_scope(this.scope, this.responder, &mut || this.future.set(None));
         Poll::Ready(Err(caught))
     }
 }

@@ -44,16 +44,20 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
+    let once = Once { future: Some(future) };
     if size_of::<F>() > LARGEST {
-        drop(tokio::spawn(future));
-        return;
+        return spawn_large(Box::pin(once));
     }
     let runtime = Handle::current();
-    let once = Once { future: Some(future) };
-    match Idle::take(runtime.id()) {
-        Some(task) => task.begin(once),
-        None => drop(runtime.spawn(Work(Arc::new(Task::new(runtime.id(), once))))),
-    }
+    let task = Idle::take(runtime.id()).unwrap_or_else(|| Arc::new(Task::new(runtime.id())));
+    task.future.lock().set(once);
+    task.begin(runtime);
+}
+
+/// In a box, for the code of a task is compiled for each type that is spawned: a third of what a server with many handlers is
+/// built from.
+fn spawn_large(future: Pin<Box<dyn Future<Output = ()> + Send>>) {
+    drop(tokio::spawn(future));
 }
 
 /// The tasks that wait on one thread.
@@ -110,14 +114,18 @@ struct Task {
 }
 
 impl Task {
-    fn new(runtime: Id, first: impl Future<Output = ()> + Send + 'static) -> Self {
-        let future = Mutex::new(ReusableBoxFuture::new(first));
+    /// One that has nothing to do yet and that no runtime knows.
+    fn new(runtime: Id) -> Self {
+        let future = Mutex::new(ReusableBoxFuture::new(pending()));
         Self { future, waker: OnceLock::new(), is_over: AtomicBool::new(false), runtime }
     }
 
-    fn begin(&self, next: impl Future<Output = ()> + Send + 'static) {
-        self.future.lock().set(next);
-        self.wake();
+    /// Runs what has been put into it.
+    fn begin(self: Arc<Self>, runtime: Handle) {
+        match self.waker.get() {
+            Some(waker) => waker.wake_by_ref(),
+            None => drop(runtime.spawn(Work(self))),
+        }
     }
 
     fn end(&self) {
@@ -354,10 +362,11 @@ mod tests {
             let runtime = Handle::current().id();
             let held = Arc::new(());
             let kept = Arc::clone(&held);
-            let task = Arc::new(Task::new(runtime, async move {
+            let task = Arc::new(Task::new(runtime));
+            task.future.lock().set(async move {
                 pending::<()>().await;
                 drop(kept);
-            }));
+            });
             drop(Work(Arc::clone(&task)));
             assert_eq!(Arc::strong_count(&held), 1, "what it was to do is dropped with it");
             assert!(Idle::keep(&task));

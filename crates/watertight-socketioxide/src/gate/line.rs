@@ -7,7 +7,7 @@ use socketioxide::socket::Socket;
 use watertight::{Job, Strand, StrandLimits};
 
 use super::Message;
-use crate::handler::message::Dispatch;
+use crate::handler::message::AnyHandler;
 
 /// How much of one socket may wait while a handler of it blocks: more than a client within the server's default rates can
 /// send in the two seconds until it is sealed for that.
@@ -17,7 +17,7 @@ pub(super) const LIMITS: StrandLimits = StrandLimits { jobs: 32 * 1024, weight: 
 pub(super) type Line<A> = Strand<Work<A>>;
 
 pub(super) enum Work<A: Adapter> {
-    Event(Arc<dyn Dispatch<A>>, Arc<Socket<A>>, Message),
+    Event(Arc<AnyHandler<A>>, Arc<Socket<A>>, Message),
     Call(Box<dyn FnOnce() + Send>),
 }
 

@@ -29,7 +29,7 @@ use watertight::{
 use self::hold::{Hold, Outcome, Phase, Size};
 use self::line::{LIMITS, Line, Work};
 use crate::handler::disconnect::DisconnectGuard;
-use crate::handler::message::{Dispatch, FallbackGuard, MessageGuard, MessageHandler, Scoped};
+use crate::handler::message::{AnyHandler, FallbackGuard, MessageGuard, MessageHandler};
 use crate::handler::refusal::{Refusal, refuse};
 use crate::session;
 
@@ -39,7 +39,7 @@ type DisconnectCall<A> = Box<dyn FnOnce(Arc<Socket<A>>, DisconnectReason) -> Opt
 pub(crate) struct Gate<A: Adapter> {
     compartment: Arc<Compartment>,
     socket: Weak<Socket<A>>,
-    hold: Hold<Arc<dyn Dispatch<A>>, Message>,
+    hold: Hold<Arc<AnyHandler<A>>, Message>,
     /// Its work, when that is done on lanes.
     line: Option<Arc<Line<A>>>,
     state: Mutex<State<A>>,
@@ -143,10 +143,12 @@ impl<A: Adapter> Gate<A> {
         T: 'static,
     {
         let activity = Activity::new(ActivityKind::Event, socket.ns().to_owned(), event.clone());
-        let handler = Arc::new(Scoped::new(handler, Arc::clone(&self.compartment), activity));
-        let known: Arc<dyn Dispatch<A>> = Arc::<Scoped<H, T>>::clone(&handler);
-        let delivers = self.hold.register(event.clone(), known);
-        socket.on(event, MessageGuard::new(Arc::clone(self), Arc::clone(&handler)));
+        self.register(socket, event, AnyHandler::new(handler, Arc::clone(&self.compartment), activity));
+    }
+
+    fn register(self: &Arc<Self>, socket: &Socket<A>, event: Cow<'static, str>, handler: Arc<AnyHandler<A>>) {
+        let delivers = self.hold.register(event.clone(), Arc::clone(&handler));
+        socket.on(event, MessageGuard { gate: Arc::clone(self), handler: Arc::clone(&handler) });
         // Registered late: what came for it already has waited for this.
         if delivers {
             self.deliver();
@@ -163,8 +165,8 @@ impl<A: Adapter> Gate<A> {
         T: 'static,
     {
         let activity = Activity::new(ActivityKind::Fallback, socket.ns().to_owned(), "");
-        let handler = Scoped::new(handler, Arc::clone(&self.compartment), activity);
-        let delivers = self.hold.register_fallback(Arc::new(handler));
+        let handler = AnyHandler::new(handler, Arc::clone(&self.compartment), activity);
+        let delivers = self.hold.register_fallback(handler);
         socket.on_fallback(FallbackGuard(Arc::clone(self)));
         if delivers {
             self.deliver();
@@ -190,7 +192,7 @@ impl<A: Adapter> Gate<A> {
         socket: Arc<Socket<A>>,
         value: Value,
         ack_id: Option<i64>,
-        handler: &Arc<dyn Dispatch<A>>,
+        handler: &Arc<AnyHandler<A>>,
     ) {
         let message = Message { value, ack_id };
         if !self.admits(&socket, &message) {
@@ -228,7 +230,7 @@ impl<A: Adapter> Gate<A> {
     }
 
     /// Calls the handler, or has a lane do it.
-    fn dispatch(&self, handler: &Arc<dyn Dispatch<A>>, socket: Arc<Socket<A>>, message: Message) {
+    fn dispatch(&self, handler: &Arc<AnyHandler<A>>, socket: Arc<Socket<A>>, message: Message) {
         let Some(line) = &self.line else {
             return handler.dispatch(socket, message.value, message.ack_id);
         };

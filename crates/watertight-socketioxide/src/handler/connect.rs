@@ -17,7 +17,7 @@ use watertight::{
 
 use super::macros::{all_tuples, extract};
 use super::message::ViaGuard;
-use super::start;
+use super::{boxed, start};
 use crate::gate::Gate;
 use crate::session;
 
@@ -178,13 +178,11 @@ fn spawn<A: Adapter>(s: &Arc<Socket<A>>, future: impl Future<Output = ()> + Send
     let gate = Gate::of(s);
     let watched = match &gate {
         Some(gate) => gate.watch_handler(future),
-        None => {
-            return start(future);
-        }
+        None => return start(boxed(future)),
     };
     match Guarded::in_current_scope(watched, None::<NoResponder>) {
         Ok(guarded) => start(guarded),
-        Err(watched) => start(watched),
+        Err(watched) => start(boxed(watched)),
     }
 }
 
@@ -205,6 +203,70 @@ async fn closed(compartment: &Compartment) -> Box<dyn Display + Send> {
     Box::new("this connection is being closed")
 }
 
+/// Whether a client is let into a namespace.
+async fn admit<A: Adapter>(
+    middlewares: &dyn Checks<A>,
+    s: Arc<Socket<A>>,
+    auth: &Option<Value>,
+) -> MiddlewareResult {
+    let compartment = session::compartment_of(&s);
+    if !compartment.is_live() {
+        return Err(closed(&compartment).await);
+    }
+    if compartment.admit(0).is_err() {
+        ensure_installed().count_limited();
+        compartment.misbehaves(Misbehaviour::Flood);
+        return Err(Box::new(Notice::new("rate_limited", "").retry(true, AGAIN).line()) as _);
+    }
+    // Before any code of the application's.
+    if let Some(held) = ensure_installed().refuses(&compartment) {
+        return Err(Box::new(held.notice().line()) as _);
+    }
+    let connecting = Activity::new(ActivityKind::Connect, s.ns().to_owned(), "");
+    let tries = match ensure_installed().breakers().admission(&connecting) {
+        Admission::Pass => None,
+        Admission::Probe(probe) => Some(probe),
+        Admission::Refused { retry_after } => return Err(switched_off(retry_after)),
+        // A kind of admission that is not known here yet.
+        _ => return Err(switched_off(Duration::ZERO)),
+    };
+    // Before the client learns that it is connected: nothing it sends from then on is lost.
+    let gate = Gate::open(&s, Arc::clone(&compartment));
+    gate.tries(tries);
+    let activity = Activity::new(ActivityKind::Middleware, s.ns().to_owned(), "");
+    let scope = match ensure_installed().breakers().admission(&activity) {
+        Admission::Pass => Scope::for_handler(compartment, activity),
+        Admission::Probe(probe) => Scope::for_handler(compartment, activity).trying(probe),
+        Admission::Refused { retry_after } => {
+            gate.refused();
+            return Err(switched_off(retry_after));
+        }
+        _ => return Err(switched_off(Duration::ZERO)),
+    };
+    let work = middlewares.check(s, auth, scope);
+    let refused = tokio::select! {
+        biased;
+        result = work => match result {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(refused)) => refused,
+            // A panic, or too slow. The verdict is on its way, with the incident's id.
+            Err(_caught) => match tokio::time::timeout(VERDICT, gate.noticed()).await {
+                Ok(Some(line)) => Box::new(line) as _,
+                Ok(None) | Err(_) => Box::new("error") as _,
+            },
+        },
+        line = gate.noticed() => match line {
+            Some(line) => Box::new(line) as _,
+            None => {
+                gate.refused();
+                closed(gate.compartment()).await
+            }
+        },
+    };
+    gate.refused();
+    Err(refused)
+}
+
 /// What is registered with socketioxide for a namespace.
 pub(crate) struct ConnectGuard<H, T> {
     handler: H,
@@ -217,18 +279,21 @@ impl<H, T> ConnectGuard<H, T> {
     }
 }
 
-impl<H, T> ConnectGuard<H, T> {
+/// The middlewares of a namespace whose handler nobody asks about any more: what is done around them is compiled once and not for
+/// each handler.
+trait Checks<A: Adapter>: Sync {
     /// Calls the middlewares, on a lane when there are any.
-    fn check<'a, A>(
-        &'a self,
-        s: Arc<Socket<A>>,
-        auth: &'a Option<Value>,
-        scope: Scope,
-    ) -> Pin<Box<dyn Future<Output = Result<MiddlewareResult, Caught>> + Send + 'a>>
-    where
-        A: Adapter,
-        H: ConnectHandler<A, T>,
-    {
+    fn check<'a>(&'a self, s: Arc<Socket<A>>, auth: &'a Option<Value>, scope: Scope) -> Checked<'a>;
+}
+
+type Checked<'a> = Pin<Box<dyn Future<Output = Result<MiddlewareResult, Caught>> + Send + 'a>>;
+
+impl<A, H, T> Checks<A> for ConnectGuard<H, T>
+where
+    A: Adapter,
+    H: ConnectHandler<A, T>,
+{
+    fn check<'a>(&'a self, s: Arc<Socket<A>>, auth: &'a Option<Value>, scope: Scope) -> Checked<'a> {
         let Some(lanes) = watertight::lanes() else {
             let work = self.handler.call_middleware(s, auth);
             return Box::pin(Guarded::new(scope, work, None::<NoResponder>).as_handler());
@@ -252,64 +317,7 @@ where
     T: 'static,
 {
     fn call_middleware<'a>(&'a self, s: Arc<Socket<A>>, auth: &'a Option<Value>) -> MiddlewareFuture<'a> {
-        Box::pin(async move {
-            let compartment = session::compartment_of(&s);
-            if !compartment.is_live() {
-                return Err(closed(&compartment).await);
-            }
-            if compartment.admit(0).is_err() {
-                ensure_installed().count_limited();
-                compartment.misbehaves(Misbehaviour::Flood);
-                return Err(Box::new(Notice::new("rate_limited", "").retry(true, AGAIN).line()) as _);
-            }
-            // Before any code of the application's.
-            if let Some(held) = ensure_installed().refuses(&compartment) {
-                return Err(Box::new(held.notice().line()) as _);
-            }
-            let connecting = Activity::new(ActivityKind::Connect, s.ns().to_owned(), "");
-            let tries = match ensure_installed().breakers().admission(&connecting) {
-                Admission::Pass => None,
-                Admission::Probe(probe) => Some(probe),
-                Admission::Refused { retry_after } => return Err(switched_off(retry_after)),
-                // A kind of admission that is not known here yet.
-                _ => return Err(switched_off(Duration::ZERO)),
-            };
-            // Before the client learns that it is connected: nothing it sends from then on is lost.
-            let gate = Gate::open(&s, Arc::clone(&compartment));
-            gate.tries(tries);
-            let activity = Activity::new(ActivityKind::Middleware, s.ns().to_owned(), "");
-            let scope = match ensure_installed().breakers().admission(&activity) {
-                Admission::Pass => Scope::for_handler(compartment, activity),
-                Admission::Probe(probe) => Scope::for_handler(compartment, activity).trying(probe),
-                Admission::Refused { retry_after } => {
-                    gate.refused();
-                    return Err(switched_off(retry_after));
-                }
-                _ => return Err(switched_off(Duration::ZERO)),
-            };
-            let work = self.check(s, auth, scope);
-            let refused = tokio::select! {
-                biased;
-                result = work => match result {
-                    Ok(Ok(())) => return Ok(()),
-                    Ok(Err(refused)) => refused,
-                    // A panic, or too slow. The verdict is on its way, with the incident's id.
-                    Err(_caught) => match tokio::time::timeout(VERDICT, gate.noticed()).await {
-                        Ok(Some(line)) => Box::new(line) as _,
-                        Ok(None) | Err(_) => Box::new("error") as _,
-                    },
-                },
-                line = gate.noticed() => match line {
-                    Some(line) => Box::new(line) as _,
-                    None => {
-                        gate.refused();
-                        closed(gate.compartment()).await
-                    }
-                },
-            };
-            gate.refused();
-            Err(refused)
-        })
+        Box::pin(admit(self, s, auth))
     }
 
     fn call(&self, s: Arc<Socket<A>>, auth: Option<Value>) {

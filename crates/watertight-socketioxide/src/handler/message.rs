@@ -12,7 +12,7 @@ use watertight::{Activity, Admission, Compartment, Guarded, Misbehaviour, Notice
 
 use super::macros::extract;
 use super::refusal::{Refusal, refuse};
-use super::start;
+use super::{boxed, start};
 use crate::gate::Gate;
 
 /// A handler of an event: a clonable async closure or function of up to 16 extractors, the last of which may
@@ -63,8 +63,7 @@ impl<A: Adapter> AckError<A> {
 fn spawn<A: Adapter>(future: impl Future<Output = ()> + Send + 'static, ack: Option<AckError<A>>) {
     match Scope::current() {
         Some(scope) => start(Guarded::new(scope, future, AckError::responder(ack)).as_handler()),
-        // Called by somebody else than a guard: as socketioxide does.
-        None => start(future),
+        None => start(boxed(future)),
     }
 }
 
@@ -123,50 +122,68 @@ impl_message_handler!([T1, T2, T3, T4, T5, T6, T7, T8, T9, T10, T11, T12, T13], 
 impl_message_handler!([T1, T2, T3, T4, T5, T6, T7, T8, T9, T10, T11, T12, T13, T14], T15);
 impl_message_handler!([T1, T2, T3, T4, T5, T6, T7, T8, T9, T10, T11, T12, T13, T14, T15], T16);
 
-/// A message handler without its argument types.
-pub(crate) trait Dispatch<A: Adapter>: Send + Sync {
-    /// Lets its events come to it without asking the gate, for ever: that would let them pass.
-    fn open(&self);
-
-    /// Runs the handler in its scope.
-    fn dispatch(&self, s: Arc<Socket<A>>, v: Value, ack_id: Option<i64>);
+/// A message handler whose argument types nobody asks about any more.
+pub(crate) trait Callable<A: Adapter>: Send + Sync + 'static {
+    /// As [`MessageHandler::call`].
+    fn call(&self, s: Arc<Socket<A>>, v: Value, ack_id: Option<i64>);
 }
 
-/// A handler and the scope it runs in.
-pub(crate) struct Scoped<H, T> {
+struct Typed<H, T> {
     handler: H,
+    _arguments: PhantomData<fn() -> T>,
+}
+
+impl<A, H, T> Callable<A> for Typed<H, T>
+where
+    A: Adapter,
+    H: MessageHandler<A, T>,
+    T: 'static,
+{
+    #[inline]
+    fn call(&self, s: Arc<Socket<A>>, v: Value, ack_id: Option<i64>) {
+        self.handler.call(s, v, ack_id);
+    }
+}
+
+/// A handler and the scope it runs in. All that is done before the handler itself is called is compiled once and not for each
+/// handler.
+pub(crate) struct Scoped<H: ?Sized> {
     compartment: Arc<Compartment>,
     activity: Activity,
     /// Made for the first message: most sockets never send most events.
     scope: OnceLock<Scope>,
-    /// See [`open`](Dispatch::open). Here, where every event looks anyway: the gate and its compartment would be two more places
+    /// See [`open`](Scoped::open). Here, where every event looks anyway: the gate and its compartment would be two more places
     /// in memory, of which a server with many clients finds none in the processor's cache.
     is_open: AtomicBool,
-    _arguments: PhantomData<fn() -> T>,
+    handler: H,
 }
 
-impl<H, T> Scoped<H, T> {
-    pub(crate) fn new(handler: H, compartment: Arc<Compartment>, activity: Activity) -> Self {
+/// A handler, whichever it is.
+pub(crate) type AnyHandler<A> = Scoped<dyn Callable<A>>;
+
+impl<A: Adapter> AnyHandler<A> {
+    pub(crate) fn new<H, T>(handler: H, compartment: Arc<Compartment>, activity: Activity) -> Arc<Self>
+    where
+        H: MessageHandler<A, T>,
+        T: 'static,
+    {
+        let handler = Typed { handler, _arguments: PhantomData };
         let (scope, is_open) = (OnceLock::new(), AtomicBool::new(false));
-        Self { handler, compartment, activity, scope, is_open, _arguments: PhantomData }
+        Arc::new(Scoped { compartment, activity, scope, is_open, handler })
+    }
+
+    /// Lets its events come to it without asking the gate, for ever: that would let them pass.
+    pub(crate) fn open(&self) {
+        self.is_open.store(true, Ordering::Release);
     }
 
     #[inline]
     fn scope(&self) -> &Scope {
         self.scope.get_or_init(|| Scope::for_handler(Arc::clone(&self.compartment), self.activity.clone()))
     }
-}
 
-impl<A, H, T> Dispatch<A> for Scoped<H, T>
-where
-    A: Adapter,
-    H: MessageHandler<A, T>,
-{
-    fn open(&self) {
-        self.is_open.store(true, Ordering::Release);
-    }
-
-    fn dispatch(&self, s: Arc<Socket<A>>, v: Value, ack_id: Option<i64>) {
+    /// Runs the handler in its scope.
+    pub(crate) fn dispatch(&self, s: Arc<Socket<A>>, v: Value, ack_id: Option<i64>) {
         // It may have waited for a lane while its socket was sealed.
         if !self.compartment.is_live() {
             return;
@@ -189,33 +206,21 @@ where
 
 /// What is registered with socketioxide for one event. Holds the message back while the connect handler is
 /// still registering events, and drops it once the compartment is being sealed.
-pub(crate) struct MessageGuard<A: Adapter, H, T> {
-    gate: Arc<Gate<A>>,
-    handler: Arc<Scoped<H, T>>,
-}
-
-impl<A: Adapter, H, T> MessageGuard<A, H, T> {
-    pub(crate) fn new(gate: Arc<Gate<A>>, handler: Arc<Scoped<H, T>>) -> Self {
-        Self { gate, handler }
-    }
+pub(crate) struct MessageGuard<A: Adapter> {
+    pub(crate) gate: Arc<Gate<A>>,
+    pub(crate) handler: Arc<AnyHandler<A>>,
 }
 
 /// Marks the guards' implementations of socketioxide's traits.
 #[derive(Debug)]
 pub(crate) enum ViaGuard {}
 
-impl<A, H, T> socketioxide::handler::MessageHandler<A, ViaGuard> for MessageGuard<A, H, T>
-where
-    A: Adapter,
-    H: MessageHandler<A, T>,
-    T: 'static,
-{
+impl<A: Adapter> socketioxide::handler::MessageHandler<A, ViaGuard> for MessageGuard<A> {
     fn call(&self, s: Arc<Socket<A>>, v: Value, ack_id: Option<i64>) {
         if self.handler.is_open.load(Ordering::Acquire) {
             self.handler.dispatch(s, v, ack_id);
         } else {
-            let handler: Arc<dyn Dispatch<A>> = Arc::<Scoped<H, T>>::clone(&self.handler);
-            self.gate.event(s, v, ack_id, &handler);
+            self.gate.event(s, v, ack_id, &self.handler);
         }
     }
 }

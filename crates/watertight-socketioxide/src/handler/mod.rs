@@ -4,6 +4,7 @@
 //! or calls them only changes its imports. The extractor traits are socketioxide's own.
 
 use std::future::Future;
+use std::pin::Pin;
 
 pub(crate) mod connect;
 pub(crate) mod disconnect;
@@ -30,4 +31,11 @@ where
         Some(lanes) => lanes.start(future),
         None => watertight::spawn_brief(future),
     }
+}
+
+/// The future of a handler that somebody else than a guard has called. In a box, so that this is compiled once and not once more
+/// for each handler.
+#[cold]
+fn boxed(future: impl Future<Output = ()> + Send + 'static) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    Box::pin(future)
 }
