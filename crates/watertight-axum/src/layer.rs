@@ -12,7 +12,7 @@ use axum::http::{Extensions, Request, Response, StatusCode, header};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
-use watertight::{Connection, quietly};
+use watertight::{Connection, quietly, spare_extensions};
 
 use crate::head;
 
@@ -70,7 +70,9 @@ impl Served {
     /// Adds to a request what it is to carry.
     fn load(&self, extensions: &mut Extensions, polls: bool) {
         // What asks for the connection are requests that open a session or upgrade, and the application's own.
-        if !polls {
+        if polls {
+            *extensions = spare_extensions();
+        } else {
             make_room(extensions);
             extensions.insert(self.connection.clone());
         }

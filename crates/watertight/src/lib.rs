@@ -73,6 +73,7 @@ mod scope;
 mod seal;
 mod settings;
 mod sink;
+mod spare;
 mod stacks;
 mod state;
 mod store;
@@ -109,6 +110,7 @@ pub use settings::PreviousHook;
 #[cfg(feature = "test")]
 pub use sink::CaptureSink;
 pub use sink::{BroadcastSink, Event, RingSink, Sink, TracingSink};
+pub use spare::{keep_extensions, spare_extensions};
 pub use stacks::{NameFrames, Stacks};
 pub use state::State;
 pub use store::{Journal, MemoryStore, Store};

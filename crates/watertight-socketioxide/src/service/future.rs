@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use http::{Extensions, Response, StatusCode};
+use http::{Extensions, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::Full;
 use pin_project_lite::pin_project;
 use watertight::{Connection, Lease, NoResponder};
 
-use super::body::{HttpResponse, ResponseBody};
+use super::body::{HttpResponse, RequestBody, ResponseBody};
 use super::engine::Stray;
 use super::own_response;
 use crate::session::{PollRequest, PollingSession};
@@ -80,20 +80,30 @@ pin_project! {
 }
 
 impl<F> ResponseFuture<F> {
-    /// `call` asks the engine. What it needs for that it borrows, and what it answers is put where it will be: a request and
-    /// a future are large, and would be moved through every boundary on the way.
+    /// `call` asks the engine. The request is lent to the boundary, and what is answered is put where it will be: both are large,
+    /// and would be moved through it.
     #[inline]
-    pub(super) fn new(task: Task, call: impl FnOnce() -> Option<F>) -> Self {
+    pub(super) fn new<B>(
+        task: Task,
+        request: Request<B>,
+        call: impl FnOnce(Request<RequestBody<B>>) -> F,
+    ) -> Self {
+        let mut request = Some(request.map(RequestBody::client));
         let mut made = Self { future: None, task };
         let Self { future, task } = &mut made;
         match (&*task, task.session()) {
             (Task::Ignore, _) => {}
-            (_, Some(session)) => {
+            (task, Some(session)) => {
                 // After a panic there is none.
-                let _reported =
-                    watertight::run(session.scope().clone(), None::<NoResponder>, || *future = call());
+                let _reported = watertight::run(session.scope().clone(), None::<NoResponder>, || {
+                    // The engine keeps what opens a session, with all that it was given; what goes on with one nobody asks.
+                    if let (Task::Poll(_) | Task::Post { .. }, Some(request)) = (task, &mut request) {
+                        watertight::keep_extensions(request.extensions_mut());
+                    }
+                    *future = request.take().map(call);
+                });
             }
-            (_, None) => *future = call(),
+            (_, None) => *future = request.take().map(call),
         }
         made
     }

@@ -151,11 +151,8 @@ where
             Box::new(TowerEngine::<_, B>::new(upstream.clone(), Arc::clone(path), is_v3))
         };
         let task = self.prepare(&mut request, engine);
-        let mut request = Some(request.map(RequestBody::client));
-        ResponseFuture::new(task, || {
-            request
-                .take()
-                .map(|request| TowerService::<Request<RequestBody<B>>>::call(&mut self.upstream, request))
+        ResponseFuture::new(task, request, |request| {
+            TowerService::<Request<RequestBody<B>>>::call(&mut self.upstream, request)
         })
     }
 }
@@ -185,11 +182,8 @@ where
             Box::new(HyperEngine::<_, B>::new(self.upstream.clone(), Arc::clone(&self.path), is_v3))
         };
         let task = self.prepare(&mut request, engine);
-        let mut request = Some(request.map(RequestBody::client));
-        ResponseFuture::new(task, || {
-            request
-                .take()
-                .map(|request| HyperService::<Request<RequestBody<B>>>::call(&self.upstream, request))
+        ResponseFuture::new(task, request, |request| {
+            HyperService::<Request<RequestBody<B>>>::call(&self.upstream, request)
         })
     }
 }

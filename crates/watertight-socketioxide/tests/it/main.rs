@@ -10,6 +10,7 @@ mod corners;
 mod discipline;
 mod drop_in;
 mod early_events;
+mod given;
 mod goodbyes;
 mod heartbeats;
 mod isolation;
