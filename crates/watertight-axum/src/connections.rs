@@ -16,21 +16,23 @@ use axum::routing::future::RouteFuture;
 use axum::serve::Listener;
 use http_body::Body as _;
 use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioExecutor;
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::task::TaskTracker;
 use tower_service::Service as _;
 
 use crate::io::GuardedIo;
-use crate::layer::{GuardFuture, GuardService};
+use crate::layer::{GuardFuture, GuardService, Served};
 use crate::listener::{Accepted, GuardedListener};
+use crate::roomy::RoomyIo;
 
-/// Serves what `listener` accepts with what `service` makes for each connection, until `stop` is done; then until every request
+/// Serves what `listener` accepts with `router`, until `stop` is done; then until every request
 /// that came is answered. When it is dropped before that, connections end once their requests are answered.
 pub(crate) async fn serve<L: Listener>(
     mut listener: GuardedListener<L>,
-    service: impl Fn(&GuardedIo<L::Io>, L::Addr) -> GuardService<Router>,
+    router: Router,
+    served: impl Fn(&GuardedIo<L::Io>, L::Addr) -> Served,
     stop: impl Future<Output = ()>,
 ) {
     let connections = TaskTracker::new();
@@ -41,8 +43,10 @@ pub(crate) async fn serve<L: Listener>(
             connection = listener.accept() => connection,
             () = &mut stop => break,
         };
-        let service = Connected(service(&io, address));
-        connections.spawn(serve_connection(TokioIo::new(io), service, Arc::clone(&stopping.flag)));
+        let served = Arc::new(served(&io, address));
+        let service = Connected(GuardService::of(router.clone(), Arc::clone(&served)));
+        let io = RoomyIo::new(io, served);
+        connections.spawn(serve_connection(io, service, Arc::clone(&stopping.flag)));
     }
     drop(listener);
     drop(stopping);
@@ -63,7 +67,7 @@ impl Drop for Stopping {
     }
 }
 
-async fn serve_connection<IO>(io: TokioIo<GuardedIo<IO>>, service: Connected, stopping: Arc<AtomicBool>)
+async fn serve_connection<IO>(io: RoomyIo<GuardedIo<IO>>, service: Connected, stopping: Arc<AtomicBool>)
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {

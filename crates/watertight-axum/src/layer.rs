@@ -15,6 +15,7 @@ use tower_service::Service;
 use watertight::{Connection, quietly, spare_extensions};
 
 use crate::head;
+use crate::roomy::Room;
 
 /// Guards a service's requests. [`serve`](crate::serve) adds it by itself; use it with other servers.
 ///
@@ -51,10 +52,11 @@ pub struct GuardService<S> {
 }
 
 /// What all requests of a connection have in common. They share it, since a service is cloned for each of them.
-struct Served {
+pub(crate) struct Served {
     connection: Connection,
     closing: Arc<Closing>,
     connect_info: Option<ConnectInfoOf>,
+    pub(crate) room: Room,
 }
 
 /// Adds the client's address to a request.
@@ -67,8 +69,17 @@ impl fmt::Debug for Served {
 }
 
 impl Served {
+    pub(crate) fn new(
+        connection: Connection,
+        closing: Arc<Closing>,
+        connect_info: Option<ConnectInfoOf>,
+    ) -> Self {
+        Self { connection, closing, connect_info, room: Room::default() }
+    }
+
     /// Adds to a request what it is to carry.
     fn load(&self, extensions: &mut Extensions, polls: bool) {
+        self.room.asked();
         // What asks for the connection are requests that open a session or upgrade, and the application's own.
         if polls {
             *extensions = spare_extensions();
@@ -126,13 +137,9 @@ impl Closing {
 }
 
 impl<S> GuardService<S> {
-    pub(crate) fn new(
-        inner: S,
-        connection: Connection,
-        closing: Arc<Closing>,
-        connect_info: Option<ConnectInfoOf>,
-    ) -> Self {
-        Self { inner, served: Some(Arc::new(Served { connection, closing, connect_info })) }
+    /// The service of one connection.
+    pub(crate) fn of(inner: S, served: Arc<Served>) -> Self {
+        Self { inner, served: Some(served) }
     }
 }
 
@@ -157,7 +164,12 @@ where
         };
         if let Some(served) = &self.served {
             if served.closing.refuses(&request) {
-                return GuardFuture { future: None, otherwise: StatusCode::SERVICE_UNAVAILABLE, origin };
+                return GuardFuture {
+                    future: None,
+                    otherwise: StatusCode::SERVICE_UNAVAILABLE,
+                    polls,
+                    origin,
+                };
             }
             served.load(request.extensions_mut(), polls);
         }
@@ -166,7 +178,8 @@ where
         }
         // Lent to the boundary and not moved through it, and the future is put where it will be: both are large.
         let mut request = Some(request);
-        let mut answer = GuardFuture { future: None, otherwise: StatusCode::INTERNAL_SERVER_ERROR, origin };
+        let otherwise = StatusCode::INTERNAL_SERVER_ERROR;
+        let mut answer = GuardFuture { future: None, otherwise, polls, origin };
         quietly(|| answer.future = request.take().map(|request| self.inner.call(request)));
         answer
     }
@@ -201,6 +214,8 @@ pin_project! {
         future: Option<F>,
         // What is answered then.
         otherwise: StatusCode,
+        // Whether the request goes on with a session by polling.
+        polls: bool,
         origin: Origin,
     }
 }
@@ -245,6 +260,9 @@ where
             return Poll::Ready(Ok(status_alone(*this.otherwise)));
         };
         let mut response = ready!(polled)?;
+        if let (true, Origin::Served(served)) = (*this.polls, &this.origin) {
+            served.room.answered();
+        }
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             if let Some(connection) = this.origin.connection() {
                 connection.linked();

@@ -31,6 +31,7 @@ mod io;
 mod layer;
 mod listener;
 mod pace;
+mod roomy;
 mod serve;
 mod watch;
 pub mod ws;

@@ -22,7 +22,7 @@ use watertight::{Connection, Notice};
 
 use crate::connections;
 use crate::io::GuardedIo;
-use crate::layer::{Closing, ConnectInfoOf, GuardService};
+use crate::layer::{Closing, ConnectInfoOf, GuardService, Served};
 use crate::listener::GuardedListener;
 use crate::pace::Pace;
 
@@ -190,11 +190,11 @@ where
             let serving = match router(&app) {
                 Some(router) => {
                     let closing = Arc::clone(&closing);
-                    let service = move |io: &GuardedIo<L::Io>, address: L::Addr| {
+                    let served = move |io: &GuardedIo<L::Io>, address: L::Addr| {
                         let connect_info = connect_info.map(|of| of(address));
-                        GuardService::new(router.clone(), io.connection(), Arc::clone(&closing), connect_info)
+                        Served::new(io.connection(), Arc::clone(&closing), connect_info)
                     };
-                    Either::Left(connections::serve(listener, service, stopped).map(Ok))
+                    Either::Left(connections::serve(listener, router, served, stopped).map(Ok))
                 }
                 None => {
                     let app = GuardedMakeService::new(app, Arc::clone(&closing), connect_info);
@@ -314,6 +314,7 @@ where
         let this = self.project();
         let inner = task::ready!(this.made.poll(cx))?;
         let (connection, closing, connect_info) = this.of.take().expect("polled after it answered");
-        Poll::Ready(Ok(GuardService::new(inner, connection, closing, connect_info)))
+        let served = Served::new(connection, closing, connect_info);
+        Poll::Ready(Ok(GuardService::of(inner, Arc::new(served))))
     }
 }

@@ -99,7 +99,7 @@ pub use incident::{Incident, IncidentId, Offender, ParseIncidentIdError};
 pub use install::{Stats, Watertight, ensure_installed, installed, submit};
 pub use lagging::Lagging;
 pub use lanes::{Drain, LaneSettings, LaneTask, Lanes, lanes};
-pub use moment::Moment;
+pub use moment::{Moment, coarse_ms};
 pub use policy::{Case, Policy, StandardPolicy, Verdict};
 pub use quarantine::{AllowEntry, Entry, Held, Quarantine, QuarantineSettings, Strike};
 pub use recorder::Recorder;

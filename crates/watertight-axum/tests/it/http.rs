@@ -1,5 +1,6 @@
 //! HTTP clients.
 
+use std::future::Future;
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -16,12 +17,34 @@ pub(crate) struct Http {
 impl Http {
     pub(crate) async fn connect(server: SocketAddr) -> Self {
         let stream = TcpStream::connect(server).await.expect("the server listens");
+        stream.set_nodelay(true).expect("it is open");
         Self { server, stream: BufReader::new(stream) }
     }
 
     /// Sends a request and reads the status and the body of its answer.
     pub(crate) async fn get(&mut self, path: &str) -> (u16, String) {
         let request = format!("GET {path} HTTP/1.1\r\nhost: {}\r\n\r\n", self.server);
+        self.stream.write_all(request.as_bytes()).await.expect("it is open");
+        within(DEADLINE, "an answer", self.answer()).await
+    }
+
+    /// Sends a request with a body and reads the answer. What is to be awaited in the middle may be said with `cut`: after how
+    /// much of the body.
+    pub(crate) async fn post(
+        &mut self,
+        path: &str,
+        body: &str,
+        cut: Option<(usize, impl Future<Output = ()>)>,
+    ) -> (u16, String) {
+        let (host, length) = (self.server, body.len());
+        let head = format!("POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-length: {length}\r\n\r\n");
+        let mut request = head.clone() + body;
+        if let Some((cut, is_read)) = cut {
+            let rest = request.split_off(head.len() + cut);
+            self.stream.write_all(request.as_bytes()).await.expect("it is open");
+            is_read.await;
+            request = rest;
+        }
         self.stream.write_all(request.as_bytes()).await.expect("it is open");
         within(DEADLINE, "an answer", self.answer()).await
     }

@@ -7,6 +7,7 @@ mod deaf;
 mod guarded_io;
 mod http;
 mod layer;
+mod roomy;
 mod server;
 mod shutdown;
 mod takeover;

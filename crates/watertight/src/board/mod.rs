@@ -135,6 +135,12 @@ impl Board {
         self.header[header::CLOCK].store(u64::try_from(since).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
+    /// The clock of the entries.
+    #[inline]
+    pub(crate) fn clock(&self) -> u64 {
+        self.header[header::CLOCK].load(Ordering::Relaxed)
+    }
+
     /// Whether it outlives the process.
     pub(crate) fn is_recorded(&self) -> bool {
         self.recorder.is_some()

@@ -1,0 +1,150 @@
+//! The IO of a connection as hyper reads it, with room for many requests of a client that polls.
+//!
+//! hyper reads a connection into a buffer, and what a request has of its head are slices of that. Before it has a request answered
+//! it looks whether the client is still there, and takes a new buffer of 8 KiB for that, since the request holds the one before.
+//! So each request takes one and gives one back, which is some 1,000 instructions of an echo over polling. One of 16 KiB is
+//! enough for some thirty requests. hyper has no setting for that, but it grows the buffer when the head of a request arrives in
+//! more than one piece, and here it does, once for each buffer, while the client is [busy](BUSY). Who is not keeps what hyper
+//! takes by itself.
+
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+
+use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::layer::Served;
+
+/// A client is busy when one answer follows another on its connection within this time, in milliseconds. Who only answers
+/// heartbeats, 25 s apart by default, is not, and should take little memory.
+const BUSY: u64 = 1000;
+/// The size of hyper's buffer when it has taken a new one: its `INIT_BUFFER_SIZE`. Were it another one day, nothing would be done
+/// here.
+const NEW: usize = 8192;
+/// How much of a head is its first piece. Every head is longer.
+const PIECE: usize = 8;
+
+/// How busy the client of a connection is.
+#[derive(Debug, Default)]
+pub(crate) struct Room {
+    /// When it was answered the last time, by [`coarse_ms`](watertight::coarse_ms).
+    answered: AtomicU64,
+    /// Whether what it sends next is to arrive in two pieces.
+    is_wanted: AtomicBool,
+}
+
+impl Room {
+    /// The head of a request has arrived. What follows may be its body, or no HTTP any more.
+    #[inline]
+    pub(crate) fn asked(&self) {
+        self.is_wanted.store(false, Ordering::Relaxed);
+    }
+
+    /// A request of a client that polls is answered: what it sends next is the head of another.
+    #[inline]
+    pub(crate) fn answered(&self) {
+        self.answered_at(watertight::coarse_ms());
+    }
+
+    #[inline]
+    fn answered_at(&self, now: u64) {
+        // Requests of one connection are answered one after another; where they are not this is only a guess.
+        let before = self.answered.load(Ordering::Relaxed);
+        self.answered.store(now, Ordering::Relaxed);
+        self.is_wanted.store(now.saturating_sub(before) < BUSY, Ordering::Relaxed);
+    }
+
+    /// Whether the next piece is to be a small one, which the one after it is not.
+    fn take(&self) -> bool {
+        self.is_wanted.load(Ordering::Relaxed) && self.is_wanted.swap(false, Ordering::Relaxed)
+    }
+}
+
+/// See the module.
+pub(crate) struct RoomyIo<IO> {
+    io: TokioIo<IO>,
+    served: Arc<Served>,
+}
+
+impl<IO> RoomyIo<IO> {
+    pub(crate) fn new(io: IO, served: Arc<Served>) -> Self {
+        Self { io: TokioIo::new(io), served }
+    }
+}
+
+impl<IO: AsyncRead + Unpin> Read for RoomyIo<IO> {
+    #[inline]
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        if buf.remaining() != NEW || !self.served.room.take() {
+            return Pin::new(&mut self.io).poll_read(cx, buf);
+        }
+        let mut bytes = [MaybeUninit::uninit(); PIECE];
+        let mut piece = ReadBuf::uninit(&mut bytes);
+        if Pin::new(&mut self.io).poll_read(cx, piece.unfilled())?.is_pending() {
+            // It is still to come.
+            self.served.room.is_wanted.store(true, Ordering::Relaxed);
+            return Poll::Pending;
+        }
+        buf.put_slice(piece.filled());
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> Write for RoomyIo<IO> {
+    #[inline]
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    #[inline]
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+
+    #[inline]
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    #[inline]
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_answered_twice_within_a_second_is_busy() {
+        let room = Room::default();
+        room.answered_at(5000);
+        assert!(!room.take());
+        room.answered_at(5000 + BUSY);
+        assert!(!room.take(), "a second is too long");
+        room.answered_at(5000 + 2 * BUSY - 1);
+        assert!(room.take());
+        assert!(!room.take(), "once for each answer");
+        room.answered_at(5000 + 2 * BUSY);
+        room.asked();
+        assert!(!room.take(), "what follows is no head");
+    }
+}

@@ -1,0 +1,145 @@
+//! What hyper reads into, for clients that poll.
+
+use std::future::IntoFuture;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::get;
+use axum::serve::Listener;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::http::Http;
+use crate::server::{turn, until};
+
+const POLLS: &str = "/socket.io/?EIO=4&transport=polling&t=x&sid=AAAAAAAAAAAAAAHs";
+/// hyper's buffer when it is new.
+const NEW: usize = 8192;
+
+/// How much room each read had, and whether there was anything.
+type Rooms = Arc<Mutex<Vec<(usize, bool)>>>;
+
+/// How many reads that found something had room for a small piece.
+fn pieces(reads: &[(usize, bool)]) -> usize {
+    reads.iter().filter(|(room, found)| *found && *room < 64).count()
+}
+
+/// A listener whose connections note the room of each read.
+struct Noting(TcpListener, Rooms);
+
+struct NotingIo(TcpStream, Rooms);
+
+impl Listener for Noting {
+    type Io = NotingIo;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (NotingIo, SocketAddr) {
+        let (io, address) = Listener::accept(&mut self.0).await;
+        (NotingIo(io, Arc::clone(&self.1)), address)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}
+
+impl AsyncRead for NotingIo {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let room = buf.remaining();
+        let polled = Pin::new(&mut self.0).poll_read(cx, buf);
+        self.1.lock().expect("nobody panics").push((room, polled.is_ready()));
+        polled
+    }
+}
+
+impl AsyncWrite for NotingIo {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+/// A server that answers what it is sent, and the rooms of its reads.
+async fn serve() -> (SocketAddr, Rooms) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let (address, rooms) = (listener.local_addr().expect("it is bound"), Rooms::default());
+    let answers = get(async || "OK").post(async |body: String| body);
+    let app = Router::new().route("/socket.io/", answers.clone()).route("/other", answers);
+    let listener = Noting(listener, Arc::clone(&rooms));
+    tokio::spawn(watertight_axum::serve(listener, app.layer(DefaultBodyLimit::disable())).into_future());
+    (address, rooms)
+}
+
+/// Asks often enough that the first buffer, which is larger, is used up. Answers the rooms of the latter half.
+async fn rooms_of(path: &str) -> Vec<(usize, bool)> {
+    let (server, rooms) = serve().await;
+    let mut http = Http::connect(server).await;
+    let mut half = 0;
+    for round in 0..400 {
+        assert_eq!(http.get(path).await, (200, "OK".to_owned()));
+        if round == 200 {
+            half = rooms.lock().expect("nobody panics").len();
+        }
+    }
+    let rooms = rooms.lock().expect("nobody panics");
+    rooms[half..].to_vec()
+}
+
+#[tokio::test]
+async fn a_busy_client_that_polls_has_room_for_many_requests() {
+    let _turn = turn().await;
+    let rooms = rooms_of(POLLS).await;
+    let large = rooms.iter().filter(|(room, _)| *room > NEW).count();
+    assert!(large * 2 > rooms.len(), "{large} of {}", rooms.len());
+    let pieces = pieces(&rooms);
+    assert!((1..rooms.len() / 10).contains(&pieces), "{pieces} of {}", rooms.len());
+    // Of others hyper has what it takes by itself: this test sees the difference.
+    let rooms = rooms_of("/other").await;
+    assert!(rooms.iter().all(|(room, _)| *room <= NEW), "{rooms:?}");
+}
+
+/// Would reveal a body that is cut into the small pieces that heads are cut into, or that loses one.
+#[tokio::test]
+async fn bodies_arrive_whole_and_in_large_pieces() {
+    let _turn = turn().await;
+    let (server, rooms) = serve().await;
+    let mut http = Http::connect(server).await;
+    let text: String = (0..300_000).map(|number| char::from(b'a' + (number % 23) as u8)).collect();
+    for round in 0..20 {
+        for size in [0, 1, 100, 8000, NEW, 8200, 20_000, 300_000] {
+            let body = &text[..size];
+            // With the head, after it, and in two.
+            for cut in [None, Some(0), Some(size / 2)] {
+                let before = rooms.lock().expect("nobody panics").len();
+                let reads = || rooms.lock().expect("nobody panics").len() - before;
+                // Of its head, and before or after that of what is not there yet.
+                let is_read = || until("it has been read", || size == 0 || reads() > 1);
+                let (status, answer) = http.post(POLLS, body, cut.map(|cut| (cut, is_read()))).await;
+                assert_eq!(status, 200);
+                assert!(answer == body, "{size} bytes in round {round}: {} came back", answer.len());
+                let rooms = &rooms.lock().expect("nobody panics")[before..];
+                // At most one of the head, which makes room: of a body it would only be one read more.
+                assert!(pieces(rooms) <= 1, "{size} bytes: {rooms:?}");
+                for two in rooms.windows(2).filter(|two| pieces(&two[..1]) == 1) {
+                    assert!(two[1].0 > NEW, "{size} bytes: {rooms:?}");
+                }
+            }
+        }
+    }
+}
