@@ -77,16 +77,10 @@ impl<IO> RoomyIo<IO> {
     }
 }
 
-impl<IO: AsyncRead + Unpin> Read for RoomyIo<IO> {
-    #[inline]
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        mut buf: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        if buf.remaining() != NEW || !self.served.room.take() {
-            return Pin::new(&mut self.io).poll_read(cx, buf);
-        }
+impl<IO: AsyncRead + Unpin> RoomyIo<IO> {
+    /// Reads the first piece of a head.
+    #[cold]
+    fn poll_piece(&mut self, cx: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let mut bytes = [MaybeUninit::uninit(); PIECE];
         let mut piece = ReadBuf::uninit(&mut bytes);
         if Pin::new(&mut self.io).poll_read(cx, piece.unfilled())?.is_pending() {
@@ -96,6 +90,20 @@ impl<IO: AsyncRead + Unpin> Read for RoomyIo<IO> {
         }
         buf.put_slice(piece.filled());
         Poll::Ready(Ok(()))
+    }
+}
+
+impl<IO: AsyncRead + Unpin> Read for RoomyIo<IO> {
+    #[inline]
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        if buf.remaining() == NEW && self.served.room.take() {
+            return self.poll_piece(cx, buf);
+        }
+        Pin::new(&mut self.io).poll_read(cx, buf)
     }
 }
 

@@ -45,13 +45,18 @@ type Upstream<S, A> = socketioxide::service::SocketIoService<PassBody<S>, A>;
 /// As [`socketioxide::service::SocketIoService`], guarded.
 pub struct SocketIoService<S: Clone, A: Adapter = LocalAdapter> {
     upstream: Upstream<S, A>,
+    shared: Arc<Shared>,
+}
+
+/// What all clones of a service share: it is cloned for each request.
+struct Shared {
     path: Arc<str>,
     identify: Option<Arc<dyn Identify>>,
 }
 
 impl<S: Clone, A: Adapter> SocketIoService<S, A> {
     pub(crate) fn new(upstream: Upstream<S, A>, path: Arc<str>, identify: Option<Arc<dyn Identify>>) -> Self {
-        Self { upstream, path, identify }
+        Self { upstream, shared: Arc::new(Shared { path, identify }) }
     }
 
     /// A service that makes clones of this one, for servers that want one for each connection.
@@ -63,7 +68,7 @@ impl<S: Clone, A: Adapter> SocketIoService<S, A> {
     /// What is to be done with a request. `engine` is told whether it speaks Engine.IO 3.
     #[inline]
     fn prepare<B>(&self, request: &mut Request<B>, engine: impl FnOnce(bool) -> Box<dyn Engine>) -> Task {
-        let Some(query) = EngineQuery::of(request, &self.path) else { return Task::Pass };
+        let Some(query) = EngineQuery::of(request, &self.shared.path) else { return Task::Pass };
         let gets = *request.method() == Method::GET;
         // Nearly every request of a client that polls.
         if let (Some(id), Transport::Polling) = (query.session, query.transport)
@@ -83,7 +88,7 @@ impl<S: Clone, A: Adapter> SocketIoService<S, A> {
     /// Opens the compartment of whoever opens a session.
     fn welcome<B>(&self, connection: Option<&Connection>, request: &Request<B>) -> Lease {
         let lease = Registry::global().open(connection);
-        visit::introduce(&lease, request, self.identify.as_deref());
+        visit::introduce(&lease, request, self.shared.identify.as_deref());
         lease
     }
 
@@ -146,7 +151,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let (upstream, path) = (&self.upstream, &self.path);
+        let (upstream, path) = (&self.upstream, &self.shared.path);
         let engine = |is_v3| -> Box<dyn Engine> {
             Box::new(TowerEngine::<_, B>::new(upstream.clone(), Arc::clone(path), is_v3))
         };
@@ -179,7 +184,7 @@ where
 
     fn call(&self, mut request: Request<B>) -> Self::Future {
         let engine = |is_v3| -> Box<dyn Engine> {
-            Box::new(HyperEngine::<_, B>::new(self.upstream.clone(), Arc::clone(&self.path), is_v3))
+            Box::new(HyperEngine::<_, B>::new(self.upstream.clone(), Arc::clone(&self.shared.path), is_v3))
         };
         let task = self.prepare(&mut request, engine);
         ResponseFuture::new(task, request, |request| {
@@ -190,14 +195,13 @@ where
 
 impl<S: Clone, A: Adapter> Clone for SocketIoService<S, A> {
     fn clone(&self) -> Self {
-        let Self { upstream, path, identify } = self;
-        Self { upstream: upstream.clone(), path: Arc::clone(path), identify: identify.clone() }
+        Self { upstream: self.upstream.clone(), shared: Arc::clone(&self.shared) }
     }
 }
 
 impl<S: Clone, A: Adapter> fmt::Debug for SocketIoService<S, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SocketIoService").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("SocketIoService").field("path", &self.shared.path).finish_non_exhaustive()
     }
 }
 
