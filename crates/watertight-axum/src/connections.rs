@@ -27,8 +27,8 @@ use crate::layer::{GuardFuture, GuardService, Served};
 use crate::listener::{Accepted, GuardedListener};
 use crate::roomy::RoomyIo;
 
-/// Serves what `listener` accepts with `router`, until `stop` is done; then until every request
-/// that came is answered. When it is dropped before that, connections end once their requests are answered.
+/// Serves what `listener` accepts with `router`, until `stop` is done; then until every request that came is answered. When it is
+/// dropped before that, connections end once their requests are answered.
 pub(crate) async fn serve<L: Listener>(
     mut listener: GuardedListener<L>,
     router: Router,
@@ -44,8 +44,8 @@ pub(crate) async fn serve<L: Listener>(
             () = &mut stop => break,
         };
         let served = Arc::new(served(&io, address));
-        let service = Connected(GuardService::of(router.clone(), Arc::clone(&served)));
-        let io = RoomyIo::new(io, served);
+        let io = RoomyIo::new(io, served.room());
+        let service = Connected(GuardService::of(router.clone(), served));
         connections.spawn(serve_connection(io, service, Arc::clone(&stopping.flag)));
     }
     drop(listener);

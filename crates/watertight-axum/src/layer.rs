@@ -56,7 +56,7 @@ pub(crate) struct Served {
     connection: Connection,
     closing: Arc<Closing>,
     connect_info: Option<ConnectInfoOf>,
-    pub(crate) room: Room,
+    room: Arc<Room>,
 }
 
 /// Adds the client's address to a request.
@@ -74,7 +74,12 @@ impl Served {
         closing: Arc<Closing>,
         connect_info: Option<ConnectInfoOf>,
     ) -> Self {
-        Self { connection, closing, connect_info, room: Room::default() }
+        Self { connection, closing, connect_info, room: Arc::default() }
+    }
+
+    /// What the connection's IO is told.
+    pub(crate) fn room(&self) -> Arc<Room> {
+        Arc::clone(&self.room)
     }
 
     /// Adds to a request what it is to carry.
@@ -260,7 +265,11 @@ where
             return Poll::Ready(Ok(status_alone(*this.otherwise)));
         };
         let mut response = ready!(polled)?;
-        if let (true, Origin::Served(served)) = (*this.polls, &this.origin) {
+        // One with another status may be answered with its body still to come.
+        if *this.polls
+            && response.status() == StatusCode::OK
+            && let Origin::Served(served) = &this.origin
+        {
             served.room.answered();
         }
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {

@@ -32,8 +32,9 @@ impl Moment {
     }
 }
 
-/// Milliseconds for which threads have been watched in this process, as the watchdog wrote them last: every 10 ms, if it is not held up.
-/// For what is asked too often for a clock; it takes a load from memory.
+#[doc(hidden)]
+/// Milliseconds since the board was made, as the watchdog wrote them last: every 10 ms, if it is not held up. 0 until something is
+/// installed. For what is asked too often for a clock; it takes a load from memory.
 #[must_use]
 #[inline]
 pub fn coarse_ms() -> u64 {

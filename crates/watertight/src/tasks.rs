@@ -54,8 +54,8 @@ where
     task.begin(runtime);
 }
 
-/// In a box, for the code of a task is compiled for each type that is spawned: a third of what a server with many handlers is
-/// built from.
+/// In a box, for the code of a task is compiled for each type that is spawned: nearly a fifth of all code of a server with many
+/// handlers.
 fn spawn_large(future: Pin<Box<dyn Future<Output = ()> + Send>>) {
     drop(tokio::spawn(future));
 }

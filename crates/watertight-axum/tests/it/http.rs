@@ -30,14 +30,15 @@ impl Http {
 
     /// Sends a request with a body and reads the answer. What is to be awaited in the middle may be said with `cut`: after how
     /// much of the body.
-    pub(crate) async fn post(
+    pub(crate) async fn send(
         &mut self,
+        method: &str,
         path: &str,
         body: &str,
         cut: Option<(usize, impl Future<Output = ()>)>,
     ) -> (u16, String) {
         let (host, length) = (self.server, body.len());
-        let head = format!("POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-length: {length}\r\n\r\n");
+        let head = format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\ncontent-length: {length}\r\n\r\n");
         let mut request = head.clone() + body;
         if let Some((cut, is_read)) = cut {
             let rest = request.split_off(head.len() + cut);
@@ -47,6 +48,24 @@ impl Http {
         }
         self.stream.write_all(request.as_bytes()).await.expect("it is open");
         within(DEADLINE, "an answer", self.answer()).await
+    }
+
+    /// Has the connection upgraded to one of lines.
+    pub(crate) async fn upgrade(&mut self, path: &str) {
+        let host = self.server;
+        let request =
+            format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: upgrade\r\nupgrade: lines\r\n\r\n");
+        self.stream.write_all(request.as_bytes()).await.expect("it is open");
+        let (status, _) = within(DEADLINE, "an answer", self.answer()).await;
+        assert_eq!(status, 101);
+    }
+
+    /// Sends a line and reads one.
+    pub(crate) async fn echo(&mut self, line: &str) -> String {
+        self.stream.write_all(format!("{line}\n").as_bytes()).await.expect("it is open");
+        let mut echo = String::new();
+        within(DEADLINE, "an echo", self.stream.read_line(&mut echo)).await.expect("it is open");
+        echo.trim_end().to_owned()
     }
 
     async fn answer(&mut self) -> (u16, String) {

@@ -8,10 +8,13 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::serve::Listener;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::http::Http;
@@ -80,10 +83,31 @@ async fn serve() -> (SocketAddr, Rooms) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let (address, rooms) = (listener.local_addr().expect("it is bound"), Rooms::default());
     let answers = get(async || "OK").post(async |body: String| body);
-    let app = Router::new().route("/socket.io/", answers.clone()).route("/other", answers);
+    let app = Router::new()
+        .route("/socket.io/", answers.clone())
+        .route("/other", answers)
+        .route("/upgrade", get(upgrade));
     let listener = Noting(listener, Arc::clone(&rooms));
     tokio::spawn(watertight_axum::serve(listener, app.layer(DefaultBodyLimit::disable())).into_future());
     (address, rooms)
+}
+
+/// Gives the connection to what echoes lines, and reads like many do: with a buffer of 8 KiB.
+async fn upgrade(mut request: Request) -> Response {
+    let upgrade = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        let mut lines = BufReader::new(TokioIo::new(upgrade.await.expect("an upgrade")));
+        let mut line = String::new();
+        while lines.read_line(&mut line).await.is_ok_and(|read| read > 0) {
+            lines.write_all(line.as_bytes()).await.expect("it is open");
+            line.clear();
+        }
+    });
+    let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("lines"));
+    response
 }
 
 /// Asks often enough that the first buffer, which is larger, is used up. Answers the rooms of the latter half.
@@ -130,7 +154,7 @@ async fn bodies_arrive_whole_and_in_large_pieces() {
                 let reads = || rooms.lock().expect("nobody panics").len() - before;
                 // Of its head, and before or after that of what is not there yet.
                 let is_read = || until("it has been read", || size == 0 || reads() > 1);
-                let (status, answer) = http.post(POLLS, body, cut.map(|cut| (cut, is_read()))).await;
+                let (status, answer) = http.send("POST", POLLS, body, cut.map(|cut| (cut, is_read()))).await;
                 assert_eq!(status, 200);
                 assert!(answer == body, "{size} bytes in round {round}: {} came back", answer.len());
                 let rooms = &rooms.lock().expect("nobody panics")[before..];
@@ -141,5 +165,26 @@ async fn bodies_arrive_whole_and_in_large_pieces() {
                 }
             }
         }
+    }
+}
+
+/// What follows an upgrade is no head, and comes as it is.
+#[tokio::test]
+async fn an_upgraded_connection_is_read_as_it_is() {
+    let _turn = turn().await;
+    let (server, rooms) = serve().await;
+    for requests in 200..240 {
+        let mut http = Http::connect(server).await;
+        for _ in 0..requests {
+            assert_eq!(http.get(POLLS).await, (200, "OK".to_owned()));
+        }
+        http.upgrade("/upgrade").await;
+        let before = rooms.lock().expect("nobody panics").len();
+        assert_eq!(
+            http.echo("a line that is long enough to be cut").await,
+            "a line that is long enough to be cut"
+        );
+        let rooms = &rooms.lock().expect("nobody panics")[before..];
+        assert_eq!(pieces(rooms), 0, "{rooms:?}");
     }
 }

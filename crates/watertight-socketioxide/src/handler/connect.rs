@@ -205,7 +205,7 @@ async fn closed(compartment: &Compartment) -> Box<dyn Display + Send> {
 
 /// Whether a client is let into a namespace.
 async fn admit<A: Adapter>(
-    middlewares: &dyn Checks<A>,
+    middlewares: &dyn Middlewares<A>,
     s: Arc<Socket<A>>,
     auth: &Option<Value>,
 ) -> MiddlewareResult {
@@ -281,14 +281,14 @@ impl<H, T> ConnectGuard<H, T> {
 
 /// The middlewares of a namespace whose handler nobody asks about any more: what is done around them is compiled once and not for
 /// each handler.
-trait Checks<A: Adapter>: Sync {
+trait Middlewares<A: Adapter>: Sync {
     /// Calls the middlewares, on a lane when there are any.
     fn check<'a>(&'a self, s: Arc<Socket<A>>, auth: &'a Option<Value>, scope: Scope) -> Checked<'a>;
 }
 
 type Checked<'a> = Pin<Box<dyn Future<Output = Result<MiddlewareResult, Caught>> + Send + 'a>>;
 
-impl<A, H, T> Checks<A> for ConnectGuard<H, T>
+impl<A, H, T> Middlewares<A> for ConnectGuard<H, T>
 where
     A: Adapter,
     H: ConnectHandler<A, T>,

@@ -139,7 +139,6 @@ where
     H: MessageHandler<A, T>,
     T: 'static,
 {
-    #[inline]
     fn call(&self, s: Arc<Socket<A>>, v: Value, ack_id: Option<i64>) {
         self.handler.call(s, v, ack_id);
     }

@@ -33,8 +33,8 @@ where
     }
 }
 
-/// The future of a handler that somebody else than a guard has called. In a box, so that this is compiled once and not once more
-/// for each handler.
+/// The future of a handler that somebody else than a guard has called. In a box, so that what starts it is compiled once and
+/// not once more for each handler.
 #[cold]
 fn boxed(future: impl Future<Output = ()> + Send + 'static) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     Box::pin(future)

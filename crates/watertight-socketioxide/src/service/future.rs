@@ -96,11 +96,13 @@ impl<F> ResponseFuture<F> {
             (task, Some(session)) => {
                 // After a panic there is none.
                 let _reported = watertight::run(session.scope().clone(), None::<NoResponder>, || {
-                    // The engine keeps what opens a session, with all that it was given; what goes on with one nobody asks.
-                    if let (Task::Poll(_) | Task::Post { .. }, Some(request)) = (task, &mut request) {
+                    let Some(mut request) = request.take() else { return };
+                    // The engine keeps a request that opens a session, with its extensions. It never looks at those of later
+                    // ones.
+                    if matches!(task, Task::Poll(_) | Task::Post { .. }) {
                         watertight::keep_extensions(request.extensions_mut());
                     }
-                    *future = request.take().map(call);
+                    *future = Some(call(request));
                 });
             }
             (_, None) => *future = request.take().map(call),
