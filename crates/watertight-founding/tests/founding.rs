@@ -3,6 +3,7 @@
 //! incident names it, and others go on.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,8 @@ const DEADLINE: Duration = Duration::from_secs(10);
 const CLOSED_WITHIN: Duration = Duration::from_millis(100);
 /// How long the unguarded client is watched being deaf. Its heartbeat ends that after 45 s.
 const DEAF_FOR: Duration = Duration::from_secs(1);
+/// After how many echoes a bystander's connection is as it stays.
+const SETTLED: u64 = 5;
 
 fn install() -> &'static (Watertight, CaptureSink) {
     static INSTALLED: LazyLock<(Watertight, CaptureSink)> = LazyLock::new(|| {
@@ -149,21 +152,26 @@ async fn guarded_it_costs_its_client_only() {
     let serving = tokio::spawn(watertight_axum::serve(listener, app).into_future());
 
     let (stop, stopped) = tokio::sync::watch::channel(false);
+    let settled = Arc::new(AtomicUsize::new(0));
     let bystander = |_| {
-        let stopped = stopped.clone();
+        let (stopped, settled) = (stopped.clone(), Arc::clone(&settled));
         tokio::spawn(async move {
             let mut client = Client::connect(server).await;
             let mut echoes = 0;
             while !*stopped.borrow() {
                 client.echoes(echoes).await;
                 echoes += 1;
+                if echoes == SETTLED {
+                    settled.fetch_add(1, Ordering::Relaxed);
+                }
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
             (echoes, client.heartbeats)
         })
     };
     let bystanders: Vec<JoinHandle<(u64, u64)>> = (0..5).map(bystander).collect();
-    eventually("bystanders are in", || io.sockets().is_ok_and(|sockets| sockets.len() == 5)).await;
+    // By then all tasks of their connections are known, which is counted below.
+    eventually("bystanders are in", || settled.load(Ordering::Relaxed) == 5).await;
     let before = counts(&watertight.stats());
 
     let mut closed_after = Vec::new();
