@@ -32,9 +32,9 @@ impl Moment {
     }
 }
 
-#[doc(hidden)]
 /// Milliseconds since the board was made, as the watchdog wrote them last: every 10 ms, if it is not held up. 0 until something is
 /// installed. For what is asked too often for a clock; it takes a load from memory.
+#[doc(hidden)]
 #[must_use]
 #[inline]
 pub fn coarse_ms() -> u64 {

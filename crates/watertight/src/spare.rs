@@ -15,21 +15,21 @@ thread_local! {
     static SPARE: Cell<Extensions> = Cell::new(Extensions::new());
 }
 
-#[doc(hidden)]
 /// Extensions without anything in them, for a request that has none. Has room when [`keep_extensions`] has been called on this
 /// thread since.
+#[doc(hidden)]
 #[must_use]
 #[inline]
 pub fn spare_extensions() -> Extensions {
     SPARE.try_with(Cell::take).unwrap_or_default()
 }
 
-#[doc(hidden)]
 /// Drops what a request was given on its way, which nobody will ask for any more, and keeps the room for another.
 ///
 /// # Panics
 ///
 /// When something in it panics as it is dropped. The request has none of it any more then.
+#[doc(hidden)]
 #[inline]
 pub fn keep_extensions(extensions: &mut Extensions) {
     let mut kept = mem::take(extensions);

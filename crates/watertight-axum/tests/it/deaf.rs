@@ -190,13 +190,8 @@ async fn what_is_found_on_a_socket_is_read_whole() {
     let sent: Vec<u8> = (0..3000_u32).map(|n| n.to_le_bytes()[0] ^ n.to_le_bytes()[1]).collect();
     client.write_all(&sent).await.expect("it is open");
     client.shutdown().await.expect("it is open");
-    within(DEADLINE, "what has come is found", async {
-        // Once because something has come, and once more because it was read on behalf of who waits.
-        while woken.0.load(Ordering::SeqCst) < 2 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    })
-    .await;
+    // Once because something has come, and once more because it was read on behalf of who waits.
+    until("what has come is found", || woken.0.load(Ordering::SeqCst) >= 2).await;
     let mut read = Vec::new();
     within(DEADLINE, "the end", io.read_to_end(&mut read)).await.expect("an end");
     assert!(read == sent, "{} of {} bytes, or in another order", read.len(), sent.len());
