@@ -22,10 +22,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::task::TaskTracker;
 use tower_service::Service as _;
 
+use crate::http_io::HttpIo;
 use crate::io::GuardedIo;
 use crate::layer::{GuardFuture, GuardService, Served};
 use crate::listener::{Accepted, GuardedListener};
-use crate::roomy::RoomyIo;
 
 /// Serves what `listener` accepts with `router`, until `stop` is done; then until every request that came is answered. When it is
 /// dropped before that, connections end once their requests are answered.
@@ -44,7 +44,7 @@ pub(crate) async fn serve<L: Listener>(
             () = &mut stop => break,
         };
         let served = Arc::new(served(&io, address));
-        let io = RoomyIo::new(io, served.room());
+        let io = HttpIo::new(io, served.room());
         let service = Connected(GuardService::of(router.clone(), served));
         connections.spawn(serve_connection(io, service, Arc::clone(&stopping.flag)));
     }
@@ -67,7 +67,7 @@ impl Drop for Stopping {
     }
 }
 
-async fn serve_connection<IO>(io: RoomyIo<GuardedIo<IO>>, service: Connected, stopping: Arc<AtomicBool>)
+async fn serve_connection<IO>(io: HttpIo<GuardedIo<IO>>, service: Connected, stopping: Arc<AtomicBool>)
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {

@@ -33,9 +33,9 @@ pub struct GuardedIo<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> {
     server: ServerId,
 }
 
-/// What the wrapper and those who close it share. In this order what reads look at is near to each other: with many clients
-/// none of it is in the processor's cache.
-#[repr(C)]
+/// What the wrapper and those who close it share. What reads and writes look at comes first and lies within two lines of the
+/// processor's cache, where nothing else is: with many clients none of it is there, and each line is waited for.
+#[repr(C, align(64))]
 struct Shared<IO> {
     state: Mutex<State<IO>>,
     transport: Arc<Transport>,
@@ -45,17 +45,25 @@ struct Shared<IO> {
 struct State<IO> {
     /// Reads answer "end of file" from now on, so that the transport's own code ends the connection.
     ended: bool,
+    /// Whether `not_taken` or `watch` are there.
+    is_observed: bool,
+    /// `None` once closed: the descriptor is gone then, whoever still holds the wrapper.
+    open: Option<Open<IO>>,
+    watch: Option<Box<Watch>>,
+    /// Since when the client has taken nothing of what is written.
+    not_taken: Option<(Instant, Lagging)>,
+}
+
+#[repr(C)]
+struct Open<IO> {
+    io: IO,
     /// What was read to see whether somebody else reads. In a box, as the watch is, since it is hardly ever there.
     unread: Option<Box<ReadAhead>>,
     /// The key of the compartment it belongs to alone, as the transport has it; 0 while that is not known here.
     key: u64,
     reader: Option<Waker>,
-    /// `None` once closed: the descriptor is gone then, whoever still holds the wrapper.
-    open: Option<Open<IO>>,
+    tasks: TransportTasks,
     writer: Option<Waker>,
-    watch: Option<Box<Watch>>,
-    /// Since when the client has taken nothing of what is written.
-    not_taken: Option<(Instant, Lagging)>,
 }
 
 /// Bytes that came while nobody read: the next read gets them.
@@ -83,26 +91,24 @@ impl ReadAhead {
     }
 }
 
-#[repr(C)]
-struct Open<IO> {
-    io: IO,
-    tasks: TransportTasks,
-}
-
 impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> GuardedIo<IO> {
     /// Guards `io`, a connection of `server` from `peer`.
     pub fn new(io: IO, peer: Option<SocketAddr>, server: ServerId) -> Self {
         let shared = Shared {
             transport: Transport::new(peer),
             state: Mutex::new(State {
-                open: Some(Open { io, tasks: TransportTasks::new() }),
                 ended: false,
-                unread: None,
-                key: 0,
-                reader: None,
-                writer: None,
-                not_taken: None,
+                is_observed: false,
+                open: Some(Open {
+                    io,
+                    unread: None,
+                    key: 0,
+                    reader: None,
+                    tasks: TransportTasks::new(),
+                    writer: None,
+                }),
                 watch: None,
+                not_taken: None,
             }),
         };
         Self { shared: Arc::new(shared), server }
@@ -202,22 +208,24 @@ fn keep(slot: &mut Option<Waker>, cx: &Context<'_>) {
 impl<IO: Io> Shared<IO> {
     /// Takes the IO away, wakes whoever waits for it, and tells who waits for its end.
     fn cut(&self) {
-        let (open, ended, reader, writer) = {
+        let (open, ended) = {
             let mut state = self.state.lock();
             let ended = std::mem::replace(&mut state.ended, true);
             state.not_taken = None;
-            (state.open.take(), ended, state.reader.take(), state.writer.take())
+            (state.open.take(), ended)
         };
-        let was_open = open.is_some();
         // Leaves the task table and closes the descriptor, outside of the lock.
-        if let Some(Open { io, tasks }) = open {
-            drop(tasks);
-            if ended { linger(io, &self.transport) } else { drop(io) }
+        let Some(Open { io, tasks, reader, writer, unread: _, key: _ }) = open else { return };
+        drop(tasks);
+        if ended {
+            linger(io, &self.transport)
+        } else {
+            drop(io)
         }
         for waker in [reader, writer].into_iter().flatten() {
             waker.wake();
         }
-        if was_open && let Some(compartment) = self.transport.compartment() {
+        if let Some(compartment) = self.transport.compartment() {
             compartment.progress();
             Registry::global().forget_if_empty(compartment);
         }
@@ -232,7 +240,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> Drop for GuardedIo<IO>
 
 impl<IO: Io> Part for Shared<IO> {
     fn wake(&self) {
-        let reader = self.state.lock().reader.clone();
+        let reader = self.state.lock().open.as_ref().and_then(|open| open.reader.clone());
         if let Some(reader) = reader {
             reader.wake();
         }
@@ -245,7 +253,9 @@ impl<IO: Io> Seal for Shared<IO> {
     }
 
     fn watch(&self, notice: &Notice) {
-        self.state.lock().watch = Some(Box::new(Watch::new(notice.id)));
+        let mut state = self.state.lock();
+        state.watch = Some(Box::new(Watch::new(notice.id)));
+        state.is_observed = true;
     }
 
     fn not_taken(&self) -> Option<Duration> {
@@ -262,8 +272,8 @@ impl<IO: Io> Seal for Shared<IO> {
 
     fn unread(&self) -> Unread {
         let mut state = self.state.lock();
-        let State { open, ended, unread, reader, .. } = &mut *state;
-        let (Some(Open { io, .. }), false) = (open, *ended) else { return Unread::Nothing };
+        let State { open, ended, .. } = &mut *state;
+        let (Some(Open { io, unread, reader, .. }), false) = (open, *ended) else { return Unread::Nothing };
         if let Some(ahead) = unread {
             let moves = ahead.read > ahead.read_before;
             ahead.read_before = ahead.read;
@@ -289,7 +299,7 @@ impl<IO: Io> Seal for Shared<IO> {
                 let reader = {
                     let mut state = self.state.lock();
                     state.ended = true;
-                    state.reader.take()
+                    state.open.as_mut().and_then(|open| open.reader.take())
                 };
                 if let Some(reader) = reader {
                     reader.wake();
@@ -310,8 +320,8 @@ impl<IO: Io> Seal for Shared<IO> {
 impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncRead for GuardedIo<IO> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let mut state = self.shared.state.lock();
-        let State { open, ended, reader, unread, key, .. } = &mut *state;
-        let Some(Open { io, tasks }) = open else {
+        let State { open, ended, .. } = &mut *state;
+        let Some(Open { io, unread, key, reader, tasks, .. }) = open else {
             return Poll::Ready(Err(closed()));
         };
         if *ended {
@@ -365,17 +375,22 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> GuardedIo<IO> {
         then: impl FnOnce(&R, &mut Watch),
     ) -> Poll<io::Result<R>> {
         let mut state = self.shared.state.lock();
-        let State { open, writer, watch, not_taken, .. } = &mut *state;
+        let State { open, is_observed, watch, not_taken, .. } = &mut *state;
         let Some(open) = open else {
             return Poll::Ready(Err(closed()));
         };
         let polled = operate(open, cx);
         if polled.is_pending() {
-            keep(writer, cx);
+            keep(&mut open.writer, cx);
             not_taken.get_or_insert_with(|| (Instant::now(), Lagging::new()));
-        } else {
-            *not_taken = None;
+            *is_observed = true;
+            return Poll::Pending;
         }
+        if !*is_observed {
+            return polled;
+        }
+        *not_taken = None;
+        *is_observed = watch.is_some();
         let done = ready!(polled)?;
         if let Some(watch) = watch {
             let before = watch.flushed();
@@ -460,5 +475,24 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncWrite for Guarded
 impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> fmt::Debug for GuardedIo<IO> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GuardedIo").field("transport", &self.shared.transport).finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, unix, target_pointer_width = "64"))]
+mod tests {
+    use std::mem::offset_of;
+
+    use super::*;
+
+    /// Would reveal a field that is put among them.
+    #[test]
+    fn what_reads_and_writes_look_at_is_in_two_lines_of_the_cache() {
+        let state = size_of::<Mutex<State<TcpStream>>>() - size_of::<State<TcpStream>>();
+        let open = state + offset_of!(State<TcpStream>, open);
+        assert_eq!(align_of::<Shared<TcpStream>>(), 64);
+        assert_eq!(size_of::<Option<Open<TcpStream>>>(), size_of::<Open<TcpStream>>());
+        assert_eq!(open + offset_of!(Open<TcpStream>, key), 64);
+        // The tasks begin with those that are known: four numbers.
+        assert!(open + offset_of!(Open<TcpStream>, tasks) + 4 * size_of::<u64>() <= 128);
     }
 }

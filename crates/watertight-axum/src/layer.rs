@@ -15,7 +15,7 @@ use tower_service::Service;
 use watertight::{Connection, quietly, spare_extensions};
 
 use crate::head;
-use crate::roomy::Room;
+use crate::http_io::Room;
 
 /// Guards a service's requests. [`serve`](crate::serve) adds it by itself; use it with other servers.
 ///

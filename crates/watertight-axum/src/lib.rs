@@ -27,11 +27,11 @@
 
 mod connections;
 mod head;
+mod http_io;
 mod io;
 mod layer;
 mod listener;
 mod pace;
-mod roomy;
 mod serve;
 mod watch;
 pub mod ws;

@@ -23,6 +23,7 @@ use crate::scope::Scope;
 use crate::seal::Seal;
 use crate::state::{State, StateCell};
 use crate::transport::ServerId;
+use crate::usual;
 
 /// One client connection (an Engine.IO session or a plain WebSocket) as the unit of isolation.
 ///
@@ -34,7 +35,9 @@ use crate::transport::ServerId;
 #[repr(C)]
 pub struct Compartment {
     state: StateCell,
-    registered: AtomicBool,
+    forgotten: AtomicBool,
+    /// Whether it is counted among those that have ended.
+    ended: AtomicBool,
     had_transport: AtomicBool,
     /// Whether its client has missed a heartbeat, which ends its session.
     missed_heartbeat: AtomicBool,
@@ -123,7 +126,8 @@ impl Compartment {
             rates,
             opened: Instant::now(),
             state: StateCell::new(),
-            registered: AtomicBool::new(false),
+            forgotten: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             faults: AtomicU32::new(0),
             failed_events: AtomicU32::new(0),
             runtime,
@@ -320,24 +324,35 @@ impl Compartment {
     #[must_use]
     #[inline]
     pub fn is_live(&self) -> bool {
-        self.state.get() == State::Live
+        usual::no_compartment_has_ended() || self.state.get() == State::Live
     }
 
-    /// Whether the registry knows it.
+    /// Whether the registry knew it and does so no more.
     #[must_use]
     #[inline]
-    pub fn is_registered(&self) -> bool {
-        self.registered.load(Ordering::Relaxed)
+    pub fn is_forgotten(&self) -> bool {
+        !usual::no_compartment_has_ended() && self.forgotten.load(Ordering::Relaxed)
     }
 
     /// For the registry.
-    pub(crate) fn set_registered(&self, registered: bool) {
-        self.registered.store(registered, Ordering::Relaxed);
+    pub(crate) fn set_forgotten(&self, forgotten: bool) {
+        if forgotten {
+            self.count_as_ended();
+        }
+        self.forgotten.store(forgotten, Ordering::Relaxed);
     }
 
     /// Takes the right to seal it. Only one caller ever gets `true`.
     pub(crate) fn begin_seal(&self) -> bool {
+        self.count_as_ended();
         self.state.advance(State::Live, State::Sealing)
+    }
+
+    /// Before it ends.
+    fn count_as_ended(&self) {
+        if !self.ended.swap(true, Ordering::Relaxed) {
+            usual::compartment_ends();
+        }
     }
 
     pub(crate) fn end_seal(&self) {
@@ -505,6 +520,14 @@ impl Compartment {
     pub(crate) fn on_runtime<R>(&self, work: impl FnOnce() -> R) -> R {
         let _context = self.runtime.as_ref().map(tokio::runtime::Handle::enter);
         work()
+    }
+}
+
+impl Drop for Compartment {
+    fn drop(&mut self) {
+        if *self.ended.get_mut() {
+            usual::ended_compartment_is_gone();
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use tokio::runtime::{Handle, Runtime};
 
 use crate::guard::quietly;
-use crate::{runtimes, scope};
+use crate::{runtimes, scope, usual};
 
 /// How long a spare thread has to be needed no more until it ends: storms come in gusts.
 const IDLE: Duration = Duration::from_secs(10);
@@ -101,7 +101,7 @@ struct Crew {
 #[must_use]
 #[inline]
 pub fn lanes() -> Option<&'static Lanes> {
-    LANES.get()
+    if usual::has_lanes() { LANES.get() } else { None }
 }
 
 /// Starts the lanes, once in a process.
@@ -114,6 +114,7 @@ pub(crate) fn start(settings: LaneSettings) -> std::io::Result<()> {
     let crew = Mutex::new(Crew { started: 0, idle_since: None });
     let lanes =
         LANES.get_or_init(|| Lanes { settings, queue, jobs, context, threads: AtomicUsize::new(0), crew });
+    usual::lanes_have_started();
     for _ in 0..settings.threads {
         lanes.start_thread()?;
     }

@@ -81,12 +81,15 @@ mod strand;
 mod sync;
 mod tasks;
 mod transport;
+mod usual;
 mod watchdog;
 
 pub use activity::{Activity, ActivityKind};
 pub use blocking::blocking;
 pub use bounds::SettingError;
-pub use breaker::{Admission, BreakerPhase, BreakerSettings, BreakerState, Breakers, Probe, Tripped};
+pub use breaker::{
+    Admission, BreakerPhase, BreakerSettings, BreakerState, Breakers, Probe, Tripped, admission,
+};
 pub use builder::Builder;
 pub use compartment::Compartment;
 pub use conduct::{Conduct, ConductSettings, Limit, Limited, Misbehaviour, RateSettings, Rates, Standing};

@@ -52,7 +52,7 @@ impl Registry {
 
     fn add(&self, compartment: &Arc<Compartment>) {
         let mut maps = self.maps.write();
-        compartment.set_registered(true);
+        compartment.set_forgotten(false);
         maps.by_key.insert(compartment.key(), Arc::clone(compartment));
         if let Some(session) = compartment.session() {
             maps.by_session.insert(session.into(), Arc::clone(compartment));
@@ -146,7 +146,7 @@ impl Registry {
     /// `true` when it was known.
     fn remove(&self, compartment: &Compartment) -> bool {
         let mut maps = self.maps.write();
-        compartment.set_registered(false);
+        compartment.set_forgotten(true);
         let known = maps.by_key.remove(&compartment.key()).is_some();
         if let Some(session) = compartment.session()
             && maps.by_session.get(session).is_some_and(|known| known.key() == compartment.key())

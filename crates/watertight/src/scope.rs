@@ -25,14 +25,16 @@ use crate::stacks;
 #[derive(Clone)]
 pub struct Scope(Arc<Parts>);
 
+/// What every message asks for comes first: with many clients none of it is in the processor's cache.
+#[repr(C)]
 struct Parts {
-    compartment: Arc<Compartment>,
-    activity: Activity,
-    /// The two as the board knows them.
+    /// The compartment and the activity as the board knows them.
     entry: Entry,
-    deadline: Option<Duration>,
+    compartment: Arc<Compartment>,
     /// The work in it is the one try of an activity that was switched off.
     tries: Option<Box<Mutex<Option<Probe>>>>,
+    deadline: Option<Duration>,
+    activity: Activity,
 }
 
 /// What this thread knows about the code that runs on it. It has nothing to drop, so that it costs no look at whether it is

@@ -170,9 +170,11 @@ const TASKS_PER_TRANSPORT: usize = 4;
 /// The entries of one transport in the task table. Belongs to the wrapper around its IO, which tells it
 /// who polls; dropping it removes the entries.
 #[derive(Debug)]
+#[repr(C)]
 pub struct TransportTasks {
-    transport: Weak<Transport>,
+    /// First, for it is all that a task which is known is looked up in.
     known: [Option<Id>; TASKS_PER_TRANSPORT],
+    transport: Weak<Transport>,
     oldest: usize,
 }
 

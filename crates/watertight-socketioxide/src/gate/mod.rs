@@ -148,7 +148,7 @@ impl<A: Adapter> Gate<A> {
 
     fn register(self: &Arc<Self>, socket: &Socket<A>, event: Cow<'static, str>, handler: Arc<AnyHandler<A>>) {
         let delivers = self.hold.register(event.clone(), Arc::clone(&handler));
-        socket.on(event, MessageGuard { gate: Arc::clone(self), handler: Arc::clone(&handler) });
+        socket.on(event, MessageGuard::new(Arc::clone(self), Arc::clone(&handler)));
         // Registered late: what came for it already has waited for this.
         if delivers {
             self.deliver();

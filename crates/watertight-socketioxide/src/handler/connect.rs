@@ -223,7 +223,7 @@ async fn admit<A: Adapter>(
         return Err(Box::new(held.notice().line()) as _);
     }
     let connecting = Activity::new(ActivityKind::Connect, s.ns().to_owned(), "");
-    let tries = match ensure_installed().breakers().admission(&connecting) {
+    let tries = match watertight::admission(&connecting) {
         Admission::Pass => None,
         Admission::Probe(probe) => Some(probe),
         Admission::Refused { retry_after } => return Err(switched_off(retry_after)),
@@ -234,7 +234,7 @@ async fn admit<A: Adapter>(
     let gate = Gate::open(&s, Arc::clone(&compartment));
     gate.tries(tries);
     let activity = Activity::new(ActivityKind::Middleware, s.ns().to_owned(), "");
-    let scope = match ensure_installed().breakers().admission(&activity) {
+    let scope = match watertight::admission(&activity) {
         Admission::Pass => Scope::for_handler(compartment, activity),
         Admission::Probe(probe) => Scope::for_handler(compartment, activity).trying(probe),
         Admission::Refused { retry_after } => {

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use socketioxide::adapter::Adapter;
 use socketioxide::handler::{FromMessage, FromMessageParts, Value};
 use socketioxide::socket::Socket;
-use watertight::{Activity, Admission, Compartment, Guarded, Misbehaviour, Notice, Scope, Watertight};
+use watertight::{Activity, Admission, Compartment, Guarded, Misbehaviour, Notice, Scope};
 
 use super::macros::extract;
 use super::refusal::{Refusal, refuse};
@@ -151,8 +151,7 @@ pub(crate) struct Scoped<H: ?Sized> {
     activity: Activity,
     /// Made for the first message: most sockets never send most events.
     scope: OnceLock<Scope>,
-    /// See [`open`](Scoped::open). Here, where every event looks anyway: the gate and its compartment would be two more places
-    /// in memory, of which a server with many clients finds none in the processor's cache.
+    /// See [`open`](Scoped::open).
     is_open: AtomicBool,
     handler: H,
 }
@@ -184,18 +183,20 @@ impl<A: Adapter> AnyHandler<A> {
     /// Runs the handler in its scope.
     pub(crate) fn dispatch(&self, s: Arc<Socket<A>>, v: Value, ack_id: Option<i64>) {
         // It may have waited for a lane while its socket was sealed.
-        if !self.compartment.is_live() {
-            return;
+        if self.compartment.is_live() {
+            self.dispatch_in(self.scope(), s, v, ack_id);
         }
-        let breakers = watertight::installed().map(Watertight::breakers);
-        let scope = match breakers.map(|breakers| breakers.admission(&self.activity)) {
-            None | Some(Admission::Pass) => self.scope().clone(),
-            Some(Admission::Probe(probe)) => self.scope().trying(probe),
-            Some(Admission::Refused { retry_after }) => {
+    }
+
+    fn dispatch_in(&self, scope: &Scope, s: Arc<Socket<A>>, v: Value, ack_id: Option<i64>) {
+        let scope = match watertight::admission(&self.activity) {
+            Admission::Pass => scope.clone(),
+            Admission::Probe(probe) => scope.trying(probe),
+            Admission::Refused { retry_after } => {
                 return refuse(&s, ack_id, &Refusal::breaker_open(retry_after));
             }
             // A kind of admission that is not known here yet.
-            Some(_) => return,
+            _ => return,
         };
         let ack = AckError::responder(AckError::new(&s, ack_id));
         // A panic has been reported; who called goes on.
@@ -205,9 +206,29 @@ impl<A: Adapter> AnyHandler<A> {
 
 /// What is registered with socketioxide for one event. Holds the message back while the connect handler is
 /// still registering events, and drops it once the compartment is being sealed.
+#[repr(C)]
 pub(crate) struct MessageGuard<A: Adapter> {
-    pub(crate) gate: Arc<Gate<A>>,
-    pub(crate) handler: Arc<AnyHandler<A>>,
+    /// The handler's scope, once the handler is [open](Scoped::open). Every message comes by here: that it is open, and its
+    /// scope, would be one more place in memory, of which a server with many clients finds none in the processor's cache.
+    open: OnceLock<Scope>,
+    handler: Arc<AnyHandler<A>>,
+    gate: Arc<Gate<A>>,
+}
+
+impl<A: Adapter> MessageGuard<A> {
+    pub(crate) fn new(gate: Arc<Gate<A>>, handler: Arc<AnyHandler<A>>) -> Self {
+        Self { open: OnceLock::new(), handler, gate }
+    }
+
+    #[inline(never)]
+    fn ask(&self, s: Arc<Socket<A>>, v: Value, ack_id: Option<i64>) {
+        if self.handler.is_open.load(Ordering::Acquire) {
+            self.open.get_or_init(|| self.handler.scope().clone());
+            self.handler.dispatch(s, v, ack_id);
+        } else {
+            self.gate.event(s, v, ack_id, &self.handler);
+        }
+    }
 }
 
 /// Marks the guards' implementations of socketioxide's traits.
@@ -216,10 +237,11 @@ pub(crate) enum ViaGuard {}
 
 impl<A: Adapter> socketioxide::handler::MessageHandler<A, ViaGuard> for MessageGuard<A> {
     fn call(&self, s: Arc<Socket<A>>, v: Value, ack_id: Option<i64>) {
-        if self.handler.is_open.load(Ordering::Acquire) {
-            self.handler.dispatch(s, v, ack_id);
-        } else {
-            self.gate.event(s, v, ack_id, &self.handler);
+        match self.open.get() {
+            Some(scope) if scope.compartment().is_live() => self.handler.dispatch_in(scope, s, v, ack_id),
+            // It came while its socket was sealed.
+            Some(_) => {}
+            None => self.ask(s, v, ack_id),
         }
     }
 }

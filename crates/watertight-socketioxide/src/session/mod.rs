@@ -87,7 +87,7 @@ impl PollingSession {
 
     /// The session with this id, if it was opened by polling.
     pub(crate) fn find(session: &str) -> Option<Arc<Self>> {
-        if let Some(known) = known::find(session).filter(|known| known.compartment.is_registered()) {
+        if let Some(known) = known::find(session).filter(|known| !known.compartment.is_forgotten()) {
             return Some(known);
         }
         Registry::global().by_session(session)?.find_part(|_: &Self| true)

@@ -23,6 +23,7 @@ use track::{Entrance, Track};
 use crate::activity::{Activity, ActivityKind};
 use crate::identity::Identity;
 use crate::ledger::Ledger;
+use crate::usual;
 
 /// The breakers of all activities. Clones share them.
 #[derive(Clone)]
@@ -30,7 +31,7 @@ pub struct Breakers(Arc<Inner>);
 
 struct Inner {
     settings: BreakerSettings,
-    /// How many activities are off, for the answer to nearly every event.
+    /// How many activities are off.
     off: AtomicUsize,
     state: Mutex<State>,
 }
@@ -53,6 +54,18 @@ pub enum Admission {
         /// How long to wait before asking again, more than 0.
         retry_after: Duration,
     },
+}
+
+/// Whether `activity` may start, as far as the [installed](crate::installed) breakers say. One relaxed load while everything is
+/// on.
+#[must_use]
+#[inline]
+pub fn admission(activity: &Activity) -> Admission {
+    if usual::all_activities_are_on() {
+        return Admission::Pass;
+    }
+    crate::installed()
+        .map_or(Admission::Pass, |watertight| watertight.breakers().admit(activity, Instant::now()))
 }
 
 /// An activity was switched off.
@@ -108,7 +121,7 @@ impl Breakers {
         &self.0.settings
     }
 
-    /// Whether `activity` may start. One relaxed load while everything is on.
+    /// Whether `activity` may start.
     #[must_use]
     pub fn admit(&self, activity: &Activity, now: Instant) -> Admission {
         if self.0.off.load(Ordering::Relaxed) == 0 {
@@ -123,7 +136,7 @@ impl Breakers {
             .map(|(activity, _)| activity.clone());
         if let Some(forgotten) = forgotten {
             state.ledger.take(&forgotten);
-            self.0.off.store(state.ledger.active(), Ordering::Relaxed);
+            self.0.count_off(&state);
         }
         let number = state.next_probe;
         let entrance =
@@ -137,16 +150,6 @@ impl Breakers {
                 Admission::Probe(Probe { breakers, activity, number })
             }
         }
-    }
-
-    /// [`admit`](Self::admit) now; reads the clock only while something is off.
-    #[must_use]
-    #[inline]
-    pub fn admission(&self, activity: &Activity) -> Admission {
-        if self.0.off.load(Ordering::Relaxed) == 0 {
-            return Admission::Pass;
-        }
-        self.admit(activity, Instant::now())
     }
 
     /// Counts a fault of `identity` in `activity`. Answers when that switched it off: because enough different
@@ -233,8 +236,20 @@ impl Inner {
     fn locked<R>(&self, work: impl FnOnce(&mut State) -> R) -> R {
         let mut state = self.state.lock();
         let result = work(&mut state);
-        self.off.store(state.ledger.active(), Ordering::Relaxed);
+        self.count_off(&state);
         result
+    }
+
+    /// Behind the lock.
+    fn count_off(&self, state: &State) {
+        let off = state.ledger.active();
+        usual::activities_are_off(off, self.off.swap(off, Ordering::Relaxed));
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        usual::activities_are_off(0, *self.off.get_mut());
     }
 }
 
