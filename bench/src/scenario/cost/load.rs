@@ -36,37 +36,32 @@ pub(super) struct Throughput {
     pub(super) generator: Option<f64>,
 }
 
+/// A server that can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Program {
+    Bare,
+    Guarded,
+    /// With hardly any protection.
+    Least,
+}
+
 impl Side {
-    /// The bare server and the guarded one, each with one thread for what it is asked: the load generator has another
-    /// processor, and what the server gets done is up to the server.
-    pub(super) fn both(
+    /// A server that has one thread for what it is asked: the load generator has another processor, and what the server gets
+    /// done is up to the server.
+    pub(super) fn start(
         run: &Run,
         runtime: &Runtime,
+        program: Program,
         transport: Transport,
         clients: usize,
-    ) -> Result<[Self; 2]> {
-        let open = |kind: Kind| {
-            let log = run.results.join(format!("cost-{}.log", kind.name()));
-            Self::open(Server::bench(kind, &ONE_THREAD, &log)?, runtime, transport, clients)
-        };
-        let [bare, guarded] = Kind::BOTH;
-        Ok([open(bare)?, open(guarded)?])
-    }
-
-    /// The bare server and the one with hardly any protection.
-    pub(super) fn with_least(
-        run: &Run,
-        runtime: &Runtime,
-        transport: Transport,
-        clients: usize,
-    ) -> Result<[Self; 2]> {
+    ) -> Result<Self> {
         let log = |name: &str| run.results.join(format!("cost-{name}.log"));
-        let bare = Server::bench(Kind::Bare, &ONE_THREAD, &log("bare"))?;
-        let least = Server::least(&ONE_THREAD, &log("least"))?;
-        Ok([Self::open(bare, runtime, transport, clients)?, Self::open(least, runtime, transport, clients)?])
-    }
-
-    fn open(server: Server, runtime: &Runtime, transport: Transport, clients: usize) -> Result<Self> {
+        let bench = |kind: Kind| Server::bench(kind, &ONE_THREAD, &log(kind.name()));
+        let server = match program {
+            Program::Bare => bench(Kind::Bare)?,
+            Program::Guarded => bench(Kind::Guarded)?,
+            Program::Least => Server::least(&ONE_THREAD, &log("least"))?,
+        };
         let clients = runtime.block_on(crowd::connect(server.address(), transport, clients))?;
         Ok(Self { server, clients })
     }

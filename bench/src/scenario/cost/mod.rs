@@ -5,6 +5,7 @@ mod load;
 mod memory;
 mod parts;
 mod times;
+mod turns;
 
 use anyhow::Result;
 use serde::Serialize;
@@ -17,7 +18,7 @@ struct Details {
     instructions: Vec<instructions::Case>,
     memory: Vec<memory::Case>,
     times: Vec<times::Case>,
-    least: Vec<times::Least>,
+    controls: Vec<times::Control>,
 }
 
 /// What does not depend on how busy the machine is comes first.
@@ -35,8 +36,8 @@ pub(crate) fn run(run: &Run) -> Result<Report> {
     let memory = memory::measure(run, &mut report)?;
     let times = times::measure(run, &mut report)?;
     report.chart = Some(chart(&times));
-    let least = times::measure_least(run, &mut report)?;
-    report.keep(&Details { instructions, memory, times, least })?;
+    let controls = times::measure_controls(run, &mut report)?;
+    report.keep(&Details { instructions, memory, times, controls })?;
     Ok(report)
 }
 
@@ -64,8 +65,10 @@ const ABOUT: &str = "The same handlers on plain socketioxide (*bare*) and on Wat
     sessions of those who poll are not known: what it takes is paid before anything is promised. *Memory* is what \
     the server has allocated and not freed, to the byte, and what it has resident, for each client more that is there and \
     does nothing; the bare one makes a router for each connection, as `axum::serve` does, which the guarded one does not. \
-    *Round trips* are a closed loop: every client sends its next message when the one before has come back. The servers take \
-    turns of 25 ms, or as long as four messages of each client take. The server has \
+    *Round trips* are a closed loop: every client sends its next message when the one before has come back. Both servers are started \
+    twelve times, with other clients, and take turns of 25 ms, or as long as four messages of each client take; the ratio is the \
+    median of all turns, in brackets are the least and the greatest of the medians after each start, and ± is their standard \
+    error. Beside the bare server another bare one tells what there is to be seen. The server has \
     one thread for what it is asked, so that the load generator has a processor of its own; where the server is busy all the \
     time, the number is the server's. *Latency* is an open loop at the same rate for both servers. Each time counts from the \
     moment at which its message was due, also when it could not be sent because the one before had not come back.";
