@@ -142,8 +142,7 @@ pub(super) fn measure_controls(run: &Run, report: &mut Report) -> Result<Vec<Con
     let mut controls = Vec::new();
     for transport in Transport::ALL {
         for (name, other, clients) in CONTROLS {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let (throughput, _) = Turns::measure(run, &runtime, other, transport, clients)?;
+            let (throughput, ..) = Turns::measure(run, other, transport, clients)?;
             let both = |of: fn(&Throughput) -> Option<f64>, digits: usize| {
                 [0, 1].map(|kind| or_dash(throughput.median(kind, of).map(|n| format!("{n:.digits$}"))))
             };
@@ -162,8 +161,7 @@ pub(super) fn measure_controls(run: &Run, report: &mut Report) -> Result<Vec<Con
 
 impl Case {
     fn measure(run: &Run, transport: Transport, clients: usize) -> Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (throughput, mut sides) = Turns::measure(run, &runtime, Program::Guarded, transport, clients)?;
+        let (throughput, mut sides, runtime) = Turns::measure(run, Program::Guarded, transport, clients)?;
         let rate = LOAD * throughput.median(0, |turn| Some(turn.per_second)).unwrap_or(f64::NAN);
         let (rounds, length) = if run.quick {
             (QUICK_LATENCY_ROUNDS, QUICK_LATENCY_ROUND)

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde::Serialize;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Runtime};
 
 use super::load::{Program, Side, Throughput};
 use crate::Run;
@@ -42,18 +42,19 @@ impl Turns {
         if run.quick { (QUICK_STARTS, QUICK_TURNS) } else { (STARTS, TURNS) }
     }
 
-    /// Also answers with both servers as they were started last.
+    /// Also answers with both servers as they were started last, and the runtime that their clients run on.
     pub(super) fn measure(
         run: &Run,
-        runtime: &Runtime,
         other: Program,
         transport: Transport,
         clients: usize,
-    ) -> Result<(Self, Sides)> {
+    ) -> Result<(Self, Sides, Runtime)> {
         let (count, turns) = Self::planned(run);
         let mut starts = Vec::new();
         loop {
-            let start = |program| Side::start(run, runtime, program, transport, clients);
+            // It closes the clients' connections when it is dropped, which are as many as there are descriptors for.
+            let runtime = Builder::new_current_thread().enable_all().build()?;
+            let start = |program| Side::start(run, &runtime, program, transport, clients);
             // Each is the first to be there as often as the other.
             let mut sides = if starts.len() % 2 == 0 {
                 let bare = start(Program::Bare)?;
@@ -62,9 +63,9 @@ impl Turns {
                 let other = start(other)?;
                 [start(Program::Bare)?, other]
             };
-            starts.push(take(run, runtime, &mut sides, clients, turns)?);
+            starts.push(take(run, &runtime, &mut sides, clients, turns)?);
             if starts.len() == count {
-                return Ok((Self { starts }, sides));
+                return Ok((Self { starts }, sides, runtime));
             }
         }
     }
