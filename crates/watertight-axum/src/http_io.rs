@@ -127,6 +127,9 @@ impl<IO: AsyncWrite + Unpin> Write for HttpIo<IO> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let [only] = bufs {
+            return Pin::new(&mut self.io).poll_write(cx, only);
+        }
         if bufs.iter().map(|buf| buf.len()).sum::<usize>() > SMALL {
             return Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
         }

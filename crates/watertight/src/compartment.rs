@@ -36,8 +36,6 @@ use crate::usual;
 pub struct Compartment {
     state: StateCell,
     forgotten: AtomicBool,
-    /// Whether it is counted among those that have ended.
-    ended: AtomicBool,
     had_transport: AtomicBool,
     /// Whether its client has missed a heartbeat, which ends its session.
     missed_heartbeat: AtomicBool,
@@ -127,7 +125,6 @@ impl Compartment {
             opened: Instant::now(),
             state: StateCell::new(),
             forgotten: AtomicBool::new(false),
-            ended: AtomicBool::new(false),
             faults: AtomicU32::new(0),
             failed_events: AtomicU32::new(0),
             runtime,
@@ -324,35 +321,35 @@ impl Compartment {
     #[must_use]
     #[inline]
     pub fn is_live(&self) -> bool {
-        usual::no_compartment_has_ended() || self.state.get() == State::Live
+        usual::no_compartment_is_sealed() || self.state.get() == State::Live
     }
 
     /// Whether the registry knew it and does so no more.
     #[must_use]
     #[inline]
     pub fn is_forgotten(&self) -> bool {
-        !usual::no_compartment_has_ended() && self.forgotten.load(Ordering::Relaxed)
+        !usual::no_compartment_is_forgotten() && self.forgotten.load(Ordering::Relaxed)
     }
 
-    /// For the registry.
+    /// For the registry, which is locked meanwhile.
     pub(crate) fn set_forgotten(&self, forgotten: bool) {
         if forgotten {
-            self.count_as_ended();
+            usual::compartment_is_forgotten();
         }
-        self.forgotten.store(forgotten, Ordering::Relaxed);
+        if self.forgotten.swap(forgotten, Ordering::Relaxed) {
+            usual::forgotten_compartment_is_gone();
+        }
     }
 
     /// Takes the right to seal it. Only one caller ever gets `true`.
     pub(crate) fn begin_seal(&self) -> bool {
-        self.count_as_ended();
-        self.state.advance(State::Live, State::Sealing)
-    }
-
-    /// Before it ends.
-    fn count_as_ended(&self) {
-        if !self.ended.swap(true, Ordering::Relaxed) {
-            usual::compartment_ends();
+        // Before it is: nobody is to take it for live who knows that it is not.
+        usual::compartment_is_sealed();
+        let is_ours = self.state.advance(State::Live, State::Sealing);
+        if !is_ours {
+            usual::sealed_compartment_is_gone();
         }
+        is_ours
     }
 
     pub(crate) fn end_seal(&self) {
@@ -525,8 +522,11 @@ impl Compartment {
 
 impl Drop for Compartment {
     fn drop(&mut self) {
-        if *self.ended.get_mut() {
-            usual::ended_compartment_is_gone();
+        if self.state.get() != State::Live {
+            usual::sealed_compartment_is_gone();
+        }
+        if *self.forgotten.get_mut() {
+            usual::forgotten_compartment_is_gone();
         }
     }
 }
@@ -539,5 +539,22 @@ impl fmt::Debug for Compartment {
             .field("state", &self.state.get())
             .field("faults", &self.faults())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(watertight_loom)))]
+mod tests {
+    use super::*;
+
+    /// Would reveal one that is counted too seldom, or given back by whoever came too late to seal it.
+    #[test]
+    fn one_that_is_sealed_is_not_live_whoever_else_was() {
+        let [first, second] = [(); 2].map(|()| Compartment::new(None, None));
+        assert!(first.begin_seal());
+        assert!(!first.begin_seal() && !first.begin_seal());
+        assert!(!first.is_live() && second.is_live());
+        assert!(second.begin_seal());
+        drop(second);
+        assert!(!first.is_live());
     }
 }

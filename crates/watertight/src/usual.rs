@@ -6,33 +6,52 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 static USUAL: Usual = Usual {
-    ended_compartments: AtomicUsize::new(0),
+    sealed_compartments: AtomicUsize::new(0),
+    forgotten_compartments: AtomicUsize::new(0),
     activities_off: AtomicUsize::new(0),
     has_lanes: AtomicBool::new(false),
 };
 
 #[repr(align(64))]
 struct Usual {
-    ended_compartments: AtomicUsize,
+    sealed_compartments: AtomicUsize,
+    forgotten_compartments: AtomicUsize,
     activities_off: AtomicUsize,
     has_lanes: AtomicBool,
 }
 
-/// Whether every compartment that is there is live, and none that the registry has forgotten. Whoever knows that one has ended
-/// sees it counted: it is before it ends, until it is dropped.
+/// Whether every compartment that is there is live. Whoever knows that one is being sealed sees it counted: it is before that
+/// begins, until it is dropped.
 #[inline]
-pub(crate) fn no_compartment_has_ended() -> bool {
-    USUAL.ended_compartments.load(Ordering::Relaxed) == 0
+pub(crate) fn no_compartment_is_sealed() -> bool {
+    USUAL.sealed_compartments.load(Ordering::Relaxed) == 0
 }
 
-/// A compartment is about to end, for the first time.
-pub(crate) fn compartment_ends() {
-    USUAL.ended_compartments.fetch_add(1, Ordering::Relaxed);
+/// A compartment is about to be sealed.
+pub(crate) fn compartment_is_sealed() {
+    USUAL.sealed_compartments.fetch_add(1, Ordering::Relaxed);
 }
 
-/// One that has ended is dropped.
-pub(crate) fn ended_compartment_is_gone() {
-    USUAL.ended_compartments.fetch_sub(1, Ordering::Relaxed);
+/// One that was sealed is dropped, or somebody else has sealed it and counted it.
+pub(crate) fn sealed_compartment_is_gone() {
+    USUAL.sealed_compartments.fetch_sub(1, Ordering::Relaxed);
+}
+
+/// Whether the registry knows every compartment that is there, or never knew it. As above; with clients that come and go there
+/// is one now and then.
+#[inline]
+pub(crate) fn no_compartment_is_forgotten() -> bool {
+    USUAL.forgotten_compartments.load(Ordering::Relaxed) == 0
+}
+
+/// The registry is about to forget a compartment.
+pub(crate) fn compartment_is_forgotten() {
+    USUAL.forgotten_compartments.fetch_add(1, Ordering::Relaxed);
+}
+
+/// One that was forgotten is dropped, or known again.
+pub(crate) fn forgotten_compartment_is_gone() {
+    USUAL.forgotten_compartments.fetch_sub(1, Ordering::Relaxed);
 }
 
 /// Whether no activity is switched off, in any set of breakers.

@@ -63,7 +63,7 @@ impl Turns {
                 let other = start(other)?;
                 [start(Program::Bare)?, other]
             };
-            starts.push(take(run, &runtime, &mut sides, clients, turns)?);
+            starts.push(take(run, &runtime, &mut sides, clients, turns, starts.len() % 2)?);
             if starts.len() == count {
                 return Ok((Self { starts }, sides, runtime));
             }
@@ -89,8 +89,8 @@ impl Turns {
         })
     }
 
-    /// The standard error of [`ratio`](Self::ratio), as the starts tell it: a control of two equal servers is as far from 1 at
-    /// times. Not a number where there is one start.
+    /// How far the median after one start is from that after others: the standard error of their mean. A control of two equal
+    /// servers is farther from 1 at times. Not a number where there is one start.
     pub(super) fn error(&self) -> f64 {
         let medians = self.medians(|[bare, other]| other.per_second / bare.per_second);
         #[expect(clippy::cast_precision_loss, reason = "a small number")]
@@ -128,21 +128,26 @@ fn take(
     sides: &mut Sides,
     clients: usize,
     count: usize,
+    first: usize,
 ) -> Result<Vec<[Throughput; 2]>> {
     let mut length = if run.quick { QUICK_TURN } else { TURN };
     // Once without counting: whatever is made at the first message.
+    let short = length;
     for side in &mut *sides {
-        let per_second = side.throughput(runtime, length)?.per_second;
+        let per_second = side.throughput(runtime, short)?.per_second;
         #[expect(clippy::cast_precision_loss, reason = "a small number")]
         let all_have_some = Duration::from_secs_f64(MESSAGES_IN_TURN * clients as f64 / per_second);
         length = length.max(all_have_some);
+    }
+    for side in &mut *sides {
+        side.throughput(runtime, length)?;
     }
     let mut turns = Vec::new();
     let begun = Instant::now();
     while turns.len() < count && begun.elapsed() < ALL_TURNS {
         let [bare, other] = &mut *sides;
         // Who comes first finds the machine as the other has left it: they take turns in that, too.
-        if turns.len() % 2 == 0 {
+        if turns.len() % 2 == first {
             let bare = bare.throughput(runtime, length)?;
             turns.push([bare, other.throughput(runtime, length)?]);
         } else {

@@ -223,8 +223,10 @@ impl<A: Adapter> MessageGuard<A> {
     #[inline(never)]
     fn ask(&self, s: Arc<Socket<A>>, v: Value, ack_id: Option<i64>) {
         if self.handler.is_open.load(Ordering::Acquire) {
-            self.open.get_or_init(|| self.handler.scope().clone());
-            self.handler.dispatch(s, v, ack_id);
+            if self.handler.compartment.is_live() {
+                let scope = self.open.get_or_init(|| self.handler.scope().clone());
+                self.handler.dispatch_in(scope, s, v, ack_id);
+            }
         } else {
             self.gate.event(s, v, ack_id, &self.handler);
         }

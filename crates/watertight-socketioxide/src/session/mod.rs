@@ -6,12 +6,12 @@ mod polls;
 
 use std::sync::{Arc, Weak};
 use std::task::Waker;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use socketioxide::adapter::Adapter;
 use socketioxide::socket::Socket;
-use watertight::{Activity, CloseMode, Compartment, Lease, Notice, Registry, Scope, Seal, coarse_ms};
+use watertight::{Activity, CloseMode, Compartment, Lease, Notice, Registry, Scope, Seal};
 
 use self::alarm::Alarm;
 pub(crate) use self::polls::Look;
@@ -78,7 +78,7 @@ impl PollingSession {
             lease,
             scope,
             is_v3,
-            polls: Polls::new(coarse_ms()),
+            polls: Polls::new(Instant::now()),
             engine: Mutex::new(Some(engine)),
         });
         session.lease.attach(&session);
@@ -193,7 +193,7 @@ impl PollRequest {
 impl Drop for PollRequest {
     fn drop(&mut self) {
         self.alarm.end();
-        self.session.polls.end(coarse_ms());
+        self.session.polls.end(Instant::now());
     }
 }
 
@@ -212,7 +212,7 @@ impl Seal for PollingSession {
     }
 
     fn absent(&self) -> Option<Duration> {
-        self.polls.absent(coarse_ms())
+        self.polls.absent(Instant::now())
     }
 
     fn is_lost(&self) -> bool {

@@ -3,7 +3,7 @@
 use std::mem;
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use watertight::Lagging;
 
@@ -19,9 +19,8 @@ struct State {
     begun: u32,
     /// How many of them have neither been answered nor given up.
     under_way: u32,
-    /// When the last one was, or the session began, by [`coarse_ms`](watertight::coarse_ms): it is noted for every one, and asked
-    /// for whether seconds have passed.
-    ended: u64,
+    /// When the last one was, or the session began.
+    ended: Instant,
     /// Its client may be behind while there is none.
     absent: Option<Lagging>,
     /// The one that waits for something to be sent.
@@ -71,7 +70,7 @@ pub(super) enum Parked {
 }
 
 impl Polls {
-    pub(super) fn new(now: u64) -> Self {
+    pub(super) fn new(now: Instant) -> Self {
         let state = State {
             begun: 0,
             under_way: 0,
@@ -100,7 +99,7 @@ impl Polls {
     }
 
     /// A poll request has been answered, or its client has given it up.
-    pub(super) fn end(&self, now: u64) {
+    pub(super) fn end(&self, now: Instant) {
         let mut state = self.state.lock();
         state.under_way = state.under_way.saturating_sub(1);
         state.ended = state.ended.max(now);
@@ -111,10 +110,10 @@ impl Polls {
 
     /// For how long the client has not asked for what there is to send. `None` while it does, and when it does not poll
     /// any more.
-    pub(super) fn absent(&self, now: u64) -> Option<Duration> {
+    pub(super) fn absent(&self, now: Instant) -> Option<Duration> {
         let state = self.state.lock();
         let absent = state.under_way == 0 && state.end == End::Open;
-        absent.then(|| Duration::from_millis(now.saturating_sub(state.ended)))
+        absent.then(|| now.saturating_duration_since(state.ended))
     }
 
     /// Whether the engine is sure to know the session: it has a poll request of it, and no answer yet.
@@ -231,8 +230,9 @@ mod tests {
 
     #[test]
     fn a_client_is_absent_while_it_does_not_poll() {
-        let after = |millis: u64| 1000 + millis;
-        let polls = Polls::new(after(0));
+        let start = Instant::now();
+        let after = |millis| start + Duration::from_millis(millis);
+        let polls = Polls::new(start);
         assert_eq!(polls.absent(after(5)), Some(Duration::from_millis(5)), "it has not polled yet");
         polls.begin();
         polls.begin();
@@ -246,12 +246,12 @@ mod tests {
 
     #[test]
     fn an_alarm_is_used_again_when_nobody_waits_for_it() {
-        let polls = Polls::new(0);
+        let polls = Polls::new(Instant::now());
         let (_, first) = polls.begin();
         let (_, second) = polls.begin();
         assert!(!Arc::ptr_eq(&first, &second), "the first one still waits");
-        polls.end(0);
-        polls.end(0);
+        polls.end(Instant::now());
+        polls.end(Instant::now());
         let (_, third) = polls.begin();
         assert!(Arc::ptr_eq(&second, &third));
     }
@@ -259,7 +259,7 @@ mod tests {
     /// Of a poll request that began before the client was told nobody knows whether its answer has been read.
     #[test]
     fn only_a_later_poll_says_that_all_is_read() {
-        let polls = Polls::new(0);
+        let polls = Polls::new(Instant::now());
         let park = |number| polls.park(number, polls.look(), Waker::noop());
         let (first, _) = polls.begin();
         assert_eq!(park(first), Parked::Waits);
@@ -289,7 +289,7 @@ mod loom_tests {
     #[test]
     fn loom_no_poll_is_left_parked() {
         loom::model(|| {
-            let polls = Arc::new(Polls::new(0));
+            let polls = Arc::new(Polls::new(Instant::now()));
             let closes = {
                 let polls = Arc::clone(&polls);
                 thread::spawn(move || assert!(polls.close()))
@@ -344,7 +344,7 @@ mod loom_tests {
     #[test]
     fn loom_drained_is_read() {
         loom::model(|| {
-            let polls = Arc::new(Polls::new(0));
+            let polls = Arc::new(Polls::new(Instant::now()));
             let engine = Arc::new(Engine { packet: Mutex::new(false), waker: AtomicWaker::new() });
             let progress = Arc::new(AtomicWaker::new());
             let read = Arc::new(AtomicU8::new(0));

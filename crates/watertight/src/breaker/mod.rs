@@ -56,8 +56,8 @@ pub enum Admission {
     },
 }
 
-/// Whether `activity` may start, as far as the [installed](crate::installed) breakers say. One relaxed load while everything is
-/// on.
+/// Whether `activity` may start, as far as the [installed](crate::installed) breakers say. One relaxed load while nothing
+/// is off in any breakers of the process.
 #[must_use]
 #[inline]
 pub fn admission(activity: &Activity) -> Admission {
