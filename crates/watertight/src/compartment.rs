@@ -551,6 +551,7 @@ mod tests {
     fn one_that_is_sealed_is_not_live_whoever_else_was() {
         let [first, second] = [(); 2].map(|()| Compartment::new(None, None));
         assert!(first.begin_seal());
+        assert!(!first.is_live());
         assert!(!first.begin_seal() && !first.begin_seal());
         assert!(!first.is_live() && second.is_live());
         assert!(second.begin_seal());

@@ -14,6 +14,7 @@ fn who_was_forgotten_is_known_to_have_been_whoever_else_was() {
     let is_forgotten = || [&first, &second, &third].map(|lease| lease.is_forgotten());
     assert_eq!(is_forgotten(), [false, false, false]);
     registry.forget(&first);
+    assert_eq!(is_forgotten(), [true, false, false]);
     registry.forget(&second);
     // Once more changes nothing.
     registry.forget(&second);
