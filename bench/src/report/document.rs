@@ -16,10 +16,11 @@ What Watertight costs and how it behaves under faults, beside bare servers that 
 `cargo xtask bench`, from what it has measured; nothing in it is written by hand.
 
 Every server and every load generator runs on the same machine, over loopback. Servers that are compared take turns in
-one run; ratios are medians over the turns, with the least and the greatest in brackets. A machine that others use as well
+one run; ratios are medians over the turns, with the least and the greatest in brackets where nothing else is said. A machine that others use as well
 adds to every time: with each scenario stands what part of all processors was used by others, which are the processes that
 neither measure nor are measured, and what part the host took away; also the machine, the versions, and the commit, with
-a `+` when something was changed since. *Met* and *missed* are the bars that the project has set itself.
+a `+` when something was changed since. *Met* and *missed* are the bars that the project has set itself; *undecided* are those of
+which the measurement tells neither.
 ";
 
 /// Writes the document of `order`, which names scenarios by their file in `results`, and says what was not measured. What
@@ -62,8 +63,8 @@ fn section(written: &Written, has_chart: bool) -> String {
     for note in &report.notes {
         _ = write!(text, "\n{note}\n");
     }
-    let Verdict { faults, met, missed } = &report.verdict;
-    let lines: Vec<_> = [("fault", faults), ("missed", missed), ("met", met)]
+    let Verdict { faults, met, missed, undecided } = &report.verdict;
+    let lines: Vec<_> = [("fault", faults), ("missed", missed), ("undecided", undecided), ("met", met)]
         .into_iter()
         .flat_map(|(word, lines)| lines.iter().map(move |line| format!("- *{word}*: {line}\n")))
         .collect();
@@ -87,6 +88,7 @@ mod tests {
         table.row(vec!["sync".into(), format!("{:.1}", f64::NAN)]);
         report.tables.extend([table, Table::begin("Empty", 1, &["site", "ratio"])]);
         report.verdict.bar(false, format!("{} of the throughput", f64::INFINITY));
+        report.verdict.undecided.push("about as many".to_owned());
         let folder = std::env::temp_dir().join(format!("watertight-document-{}", std::process::id()));
         report.write(&folder, "tell", false, Listening::start().end()).unwrap();
         let path = folder.join("performance.md");
@@ -94,6 +96,7 @@ mod tests {
         let text = fs::read_to_string(path).unwrap();
         fs::remove_dir_all(folder).unwrap();
         assert!(text.contains("| sync | - |") && text.contains("*missed*: - of the throughput"), "{text}");
+        assert!(text.contains("- *undecided*: about as many\n"), "{text}");
         assert!(!text.contains("Empty") && !text.contains(".svg"), "{text}");
         assert!(text.contains("There is no result of `storm`."), "{text}");
         assert!(text.contains(&Machine::here([]).to_string()), "{text}");

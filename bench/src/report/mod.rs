@@ -2,6 +2,7 @@
 
 mod chart;
 mod document;
+mod estimate;
 mod number;
 mod spread;
 mod table;
@@ -18,6 +19,7 @@ use serde_json::Value;
 
 pub(crate) use chart::{Bars, Chart, Lines};
 pub(crate) use document::write as write_document;
+pub(crate) use estimate::Estimate;
 pub(crate) use number::decimal;
 pub(crate) use spread::Spread;
 pub(crate) use table::Table;

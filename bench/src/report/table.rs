@@ -18,12 +18,12 @@ const WIDTH: usize = 7;
 impl Table {
     /// Prints the title and the heads. Rows are printed as they come, so columns are as wide as their heads: a head may
     /// end in blanks, which are not kept.
-    pub(crate) fn begin(title: impl Into<String>, words: usize, heads: &[&str]) -> Self {
+    pub(crate) fn begin(title: impl Into<String>, words: usize, heads: &[impl AsRef<str>]) -> Self {
         let title = title.into();
         let table = Self {
             title,
             words,
-            heads: heads.iter().map(|&head| head.to_owned()).collect(),
+            heads: heads.iter().map(|head| head.as_ref().to_owned()).collect(),
             rows: Vec::new(),
         };
         println!("\n{}\n\n{}", table.title, table.line(&table.heads));

@@ -1,8 +1,10 @@
-//! Bars that were met and missed, and what went wrong.
+//! Bars that were met and missed or neither, and what went wrong.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+use super::Estimate;
 
 /// What a scenario found beside its numbers.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -12,12 +14,26 @@ pub(crate) struct Verdict {
     /// Bars on time and size that were met, and that were not.
     pub(crate) met: Vec<String>,
     pub(crate) missed: Vec<String>,
+    /// Bars of which the measurement does not say whether they are met.
+    #[serde(default)]
+    pub(crate) undecided: Vec<String>,
 }
 
 impl Verdict {
     /// A bar on a number that noise can spoil.
     pub(crate) fn bar(&mut self, is_met: bool, line: String) {
         if is_met { self.met.push(line) } else { self.missed.push(line) }
+    }
+
+    /// A bar that is to be reached. Short of it, it is missed only when all that the estimate may be is known to be.
+    pub(crate) fn at_least(&mut self, bar: f64, estimate: Estimate, line: String) {
+        let Estimate { median, to, .. } = estimate;
+        let is_short = median < bar;
+        if is_short && (to.is_nan() || to >= bar) {
+            self.undecided.push(line)
+        } else {
+            self.bar(median >= bar, line)
+        }
     }
 
     /// What must hold on any machine.
@@ -33,8 +49,8 @@ impl Verdict {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { faults, met, missed } = self;
-        for (word, lines) in [("met", met), ("MISSED", missed), ("FAULT", faults)] {
+        let Self { faults, met, missed, undecided } = self;
+        for (word, lines) in [("met", met), ("undecided", undecided), ("MISSED", missed), ("FAULT", faults)] {
             for line in lines {
                 writeln!(f, "{word}: {line}")?;
             }
@@ -53,5 +69,26 @@ mod tests {
         assert!(slow.passed(true) && !slow.passed(false));
         let wrong = Verdict { faults: vec!["lost".into()], ..Verdict::default() };
         assert!(!wrong.passed(true) && !wrong.passed(false));
+    }
+
+    #[test]
+    fn what_may_reach_a_bar_has_neither_met_nor_missed_it() {
+        let mut verdict = Verdict::default();
+        for (name, [median, from, to]) in [
+            ("above", [1.0, 0.98, 1.01]),
+            ("may be", [0.98, 0.97, 0.99]),
+            ("below", [0.98, 0.97, 0.985]),
+            ("one start", [0.98, f64::NAN, f64::NAN]),
+            ("nothing", [f64::NAN; 3]),
+        ] {
+            verdict.at_least(0.99, Estimate { median, from, to }, name.to_owned());
+        }
+        assert_eq!(verdict.met, ["above"]);
+        assert_eq!(verdict.undecided, ["may be", "one start"]);
+        assert_eq!(verdict.missed, ["below", "nothing"]);
+        assert!(verdict.to_string().contains("undecided: may be\n"));
+        assert!(!verdict.passed(false), "for those that are missed");
+        verdict.missed.clear();
+        assert!(verdict.passed(false));
     }
 }

@@ -45,7 +45,7 @@ struct Shared<IO> {
 struct State<IO> {
     /// Reads answer "end of file" from now on, so that the transport's own code ends the connection.
     ended: bool,
-    /// Whether `not_taken` or `watch` are there.
+    /// Set whenever `not_taken` or `watch` are: they are in a line that is not looked at otherwise.
     is_observed: bool,
     /// `None` once closed: the descriptor is gone then, whoever still holds the wrapper.
     open: Option<Open<IO>>,
@@ -214,8 +214,8 @@ impl<IO: Io> Shared<IO> {
             state.not_taken = None;
             (state.open.take(), ended)
         };
-        // Leaves the task table and closes the descriptor, outside of the lock.
         let Some(Open { io, tasks, reader, writer, unread: _, key: _ }) = open else { return };
+        // Leaves the task table, outside of the lock; the descriptor is closed after it.
         drop(tasks);
         if ended {
             linger(io, &self.transport)
@@ -387,6 +387,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> GuardedIo<IO> {
             return Poll::Pending;
         }
         if !*is_observed {
+            debug_assert!(watch.is_none() && not_taken.is_none(), "they are there");
             return polled;
         }
         *not_taken = None;

@@ -17,13 +17,13 @@ use crate::conduct::{Conduct, Limited, Misbehaviour, Rates, Standing};
 use crate::fault::{Attribution, Report};
 use crate::guard::quietly;
 use crate::identity::Identity;
+use crate::rare::RARE;
 use crate::registry::TOGETHER;
 use crate::runtimes::{self, Lull};
 use crate::scope::Scope;
 use crate::seal::Seal;
 use crate::state::{State, StateCell};
 use crate::transport::ServerId;
-use crate::usual;
 
 /// One client connection (an Engine.IO session or a plain WebSocket) as the unit of isolation.
 ///
@@ -321,33 +321,33 @@ impl Compartment {
     #[must_use]
     #[inline]
     pub fn is_live(&self) -> bool {
-        usual::no_compartment_is_sealed() || self.state.get() == State::Live
+        RARE.sealed_compartments.is_none() || self.state.get() == State::Live
     }
 
     /// Whether the registry knew it and does so no more.
     #[must_use]
     #[inline]
     pub fn is_forgotten(&self) -> bool {
-        !usual::no_compartment_is_forgotten() && self.forgotten.load(Ordering::Relaxed)
+        !RARE.forgotten_compartments.is_none() && self.forgotten.load(Ordering::Relaxed)
     }
 
     /// For the registry, which is locked meanwhile.
     pub(crate) fn set_forgotten(&self, forgotten: bool) {
         if forgotten {
-            usual::compartment_is_forgotten();
+            RARE.forgotten_compartments.add_one();
         }
         if self.forgotten.swap(forgotten, Ordering::Relaxed) {
-            usual::forgotten_compartment_is_gone();
+            RARE.forgotten_compartments.take_one();
         }
     }
 
     /// Takes the right to seal it. Only one caller ever gets `true`.
     pub(crate) fn begin_seal(&self) -> bool {
         // Before it is: nobody is to take it for live who knows that it is not.
-        usual::compartment_is_sealed();
+        RARE.sealed_compartments.add_one();
         let is_ours = self.state.advance(State::Live, State::Sealing);
         if !is_ours {
-            usual::sealed_compartment_is_gone();
+            RARE.sealed_compartments.take_one();
         }
         is_ours
     }
@@ -523,10 +523,10 @@ impl Compartment {
 impl Drop for Compartment {
     fn drop(&mut self) {
         if self.state.get() != State::Live {
-            usual::sealed_compartment_is_gone();
+            RARE.sealed_compartments.take_one();
         }
         if *self.forgotten.get_mut() {
-            usual::forgotten_compartment_is_gone();
+            RARE.forgotten_compartments.take_one();
         }
     }
 }

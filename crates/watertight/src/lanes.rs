@@ -20,7 +20,8 @@ use parking_lot::Mutex;
 use tokio::runtime::{Handle, Runtime};
 
 use crate::guard::quietly;
-use crate::{runtimes, scope, usual};
+use crate::rare::RARE;
+use crate::{runtimes, scope};
 
 /// How long a spare thread has to be needed no more until it ends: storms come in gusts.
 const IDLE: Duration = Duration::from_secs(10);
@@ -101,7 +102,7 @@ struct Crew {
 #[must_use]
 #[inline]
 pub fn lanes() -> Option<&'static Lanes> {
-    if usual::has_lanes() { LANES.get() } else { None }
+    if RARE.lanes.is_none() { None } else { LANES.get() }
 }
 
 /// Starts the lanes, once in a process.
@@ -114,7 +115,7 @@ pub(crate) fn start(settings: LaneSettings) -> std::io::Result<()> {
     let crew = Mutex::new(Crew { started: 0, idle_since: None });
     let lanes =
         LANES.get_or_init(|| Lanes { settings, queue, jobs, context, threads: AtomicUsize::new(0), crew });
-    usual::lanes_have_started();
+    RARE.lanes.add_one();
     for _ in 0..settings.threads {
         lanes.start_thread()?;
     }

@@ -65,6 +65,7 @@ mod mailbox;
 mod moment;
 mod policy;
 mod quarantine;
+mod rare;
 mod recorder;
 mod recovery;
 mod registry;
@@ -81,7 +82,6 @@ mod strand;
 mod sync;
 mod tasks;
 mod transport;
-mod usual;
 mod watchdog;
 
 pub use activity::{Activity, ActivityKind};

@@ -19,7 +19,7 @@ use crate::server::{Kind, Server};
 
 const ONE_THREAD: [&str; 2] = ["--threads", "1"];
 
-/// One server and its clients, which stay from pass to pass.
+/// One server and its clients, which stay from turn to turn.
 pub(super) struct Side {
     server: Server,
     clients: Vec<Client>,
@@ -47,20 +47,20 @@ pub(super) enum Program {
 
 impl Side {
     /// A server that has one thread for what it is asked: the load generator has another processor, and what the server gets
-    /// done is up to the server.
+    /// done is up to the server. It logs to `cost-NAME.log`.
     pub(super) fn start(
         run: &Run,
         runtime: &Runtime,
         program: Program,
+        name: &str,
         transport: Transport,
         clients: usize,
     ) -> Result<Self> {
-        let log = |name: &str| run.results.join(format!("cost-{name}.log"));
-        let bench = |kind: Kind| Server::bench(kind, &ONE_THREAD, &log(kind.name()));
+        let log = run.results.join(format!("cost-{name}.log"));
         let server = match program {
-            Program::Bare => bench(Kind::Bare)?,
-            Program::Guarded => bench(Kind::Guarded)?,
-            Program::Least => Server::least(&ONE_THREAD, &log("least"))?,
+            Program::Bare => Server::bench(Kind::Bare, &ONE_THREAD, &log)?,
+            Program::Guarded => Server::bench(Kind::Guarded, &ONE_THREAD, &log)?,
+            Program::Least => Server::least(&ONE_THREAD, &log)?,
         };
         let clients = runtime.block_on(crowd::connect(server.address(), transport, clients))?;
         Ok(Self { server, clients })

@@ -1,6 +1,7 @@
 //! What protection costs: the bench's server bare and guarded, turn by turn.
 
 mod instructions;
+mod latency;
 mod load;
 mod memory;
 mod parts;
@@ -66,11 +67,13 @@ const ABOUT: &str = "The same handlers on plain socketioxide (*bare*) and on Wat
     the server has allocated and not freed, to the byte, and what it has resident, for each client more that is there and \
     does nothing; the bare one makes a router for each connection, as `axum::serve` does, which the guarded one does not. \
     *Round trips* are a closed loop: every client sends its next message when the one before has come back. Both servers are started \
-    twelve times, with other clients, and take turns of 25 ms, or as long as four messages of each client take; the ratio is the \
-    median of all turns, in brackets are the least and the greatest of the medians after each start, and ± is their standard \
-    error. Beside the bare server another bare one tells what there is to be seen. The server has \
+    twenty-four times, with other clients, and take turns of 25 ms, or as long as four messages of each client take. The ratio is \
+    the median of all turns; in brackets is between what it lies with 95 % confidence, which is found by drawing the starts again \
+    at random (the bootstrap), since two processes of one program differ for as long as they live. \
+    Beside the bare server another bare one tells what there is to be seen. The server has \
     one thread for what it is asked, so that the load generator has a processor of its own; where the server is busy all the \
-    time, the number is the server's. *Latency* is an open loop at the same rate for both servers. Each time counts from the \
+    time, the number is the server's. *Latency* is an open loop at the same rate for both servers, for a quarter of a second after each start's turns; its ratio \
+    has the least and the greatest of them in brackets. Each time counts from the \
     moment at which its message was due, also when it could not be sent because the one before had not come back.";
 const NOT_COUNTED: &str = "Instructions were not counted, because `valgrind` is not installed (`apt-get install valgrind`, \
     `dnf install valgrind`).";

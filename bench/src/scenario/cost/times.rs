@@ -1,16 +1,15 @@
-//! How much the servers get done, and how soon each answers at a load that both can bear.
-
-use std::time::Duration;
+//! How much the servers get done, and how soon each answers.
 
 use anyhow::Result;
 use serde::Serialize;
 
+use super::latency::{LOAD, Latency};
 use super::load::{Program, Throughput};
 use super::turns::Turns;
 use crate::Run;
 use crate::client::Transport;
 use crate::machine::descriptors;
-use crate::report::{Report, Spread, Table, Times, Verdict, ms, or_dash};
+use crate::report::{Report, Table, Verdict, or_dash};
 
 /// Of the bare server's round trips a second, at least so many.
 const BAR: f64 = 0.99;
@@ -21,13 +20,6 @@ const QUICK_CLIENTS: [usize; 2] = [1, 50];
 /// What the bare server is also held against, with so many clients.
 const CONTROLS: [(&str, Program, usize); 3] =
     [("bare", Program::Bare, 100), ("bare", Program::Bare, 1_000), ("least", Program::Least, 100)];
-const QUICK_LATENCY_ROUNDS: usize = 2;
-const QUICK_LATENCY_ROUND: Duration = Duration::from_millis(200);
-/// Turns in which latency is measured, and how long each lasts.
-const LATENCY_ROUNDS: usize = 5;
-const LATENCY_ROUND: Duration = Duration::from_secs(1);
-/// The part of the bare server's throughput that is asked for when latency is measured.
-const LOAD: f64 = 0.4;
 /// More descriptors than any point of a measurement takes.
 const ENOUGH: u64 = 64 * 1024;
 /// Descriptors that are not for connections of clients.
@@ -39,60 +31,32 @@ pub(super) struct Case {
     pub(super) transport: Transport,
     pub(super) clients: usize,
     throughput: Turns,
-    /// Messages a second when latency was measured.
-    rate: f64,
-    /// Of all rounds together.
-    latency: [Times; 2],
-    /// Guarded to bare, of the 99th percentile of each round.
-    p99_ratio: Spread,
+    latency: Latency,
 }
 
 pub(super) fn measure(run: &Run, report: &mut Report) -> Result<Vec<Case>> {
     let (starts, turns) = Turns::planned(run);
     let title = format!("Round trips a second, {starts} starts of each server with up to {turns} turns");
-    let mut throughput = Table::begin(title, 1, &THROUGHPUT);
+    let heads = columns(&["transport", "clients"], ["bare", "guarded"]);
+    let mut throughput = Table::begin(title, 1, &heads);
     let mut cases = Vec::new();
     for transport in Transport::ALL {
         for clients in sizes(run, transport) {
             let case = Case::measure(run, transport, clients)?;
-            throughput.row(case.throughput_cells());
+            throughput.row([case.names(), cells(&case.throughput)].concat());
             case.judge(&mut report.verdict);
             cases.push(case);
         }
     }
     let title = format!("Latency in ms, at {:.0} % of the bare server's throughput", LOAD * 100.0);
-    let mut latency = Table::begin(title, 1, &LATENCY);
-    cases.iter().for_each(|case| latency.row(case.latency_cells()));
+    let heads = [&["transport", "clients"], &Latency::COLUMNS[..]].concat();
+    let mut latency = Table::begin(title, 1, &heads);
+    for case in &cases {
+        latency.row([case.names(), case.latency.cells()].concat());
+    }
     report.tables.extend([throughput, latency]);
     Ok(cases)
 }
-
-const THROUGHPUT: [&str; 11] = [
-    "transport",
-    "clients",
-    "bare /s",
-    "guarded /s",
-    "ratio                    ",
-    "±",
-    "bare CPU µs",
-    "guarded CPU µs",
-    "bare busy %",
-    "guarded busy %",
-    "generator busy %",
-];
-
-const LATENCY: [&str; 10] = [
-    "transport",
-    "clients",
-    "rate /s",
-    "bare p50",
-    "guarded p50",
-    "bare p99",
-    "guarded p99",
-    "bare p99.9",
-    "guarded p99.9",
-    "ratio of p99             ",
-];
 
 /// As many as there are descriptors for, here and in the server: this process holds the clients of both servers.
 fn sizes(run: &Run, transport: Transport) -> Vec<usize> {
@@ -123,17 +87,7 @@ pub(super) fn measure_controls(run: &Run, report: &mut Report) -> Result<Vec<Con
     if run.quick {
         return Ok(Vec::new());
     }
-    let heads = [
-        "transport",
-        "clients",
-        "other",
-        "bare /s",
-        "other /s",
-        "ratio                    ",
-        "±",
-        "bare CPU µs",
-        "other CPU µs",
-    ];
+    let heads = columns(&["transport", "clients", "other"], ["bare", "other"]);
     let (starts, turns) = Turns::planned(run);
     let title = format!(
         "Round trips a second of the bare server beside others, {starts} starts with up to {turns} turns"
@@ -142,16 +96,9 @@ pub(super) fn measure_controls(run: &Run, report: &mut Report) -> Result<Vec<Con
     let mut controls = Vec::new();
     for transport in Transport::ALL {
         for (name, other, clients) in CONTROLS {
-            let (throughput, ..) = Turns::measure(run, other, transport, clients)?;
-            let both = |of: fn(&Throughput) -> Option<f64>, digits: usize| {
-                [0, 1].map(|kind| or_dash(throughput.median(kind, of).map(|n| format!("{n:.digits$}"))))
-            };
-            let mut cells = vec![transport.to_string(), clients.to_string(), name.to_owned()];
-            cells.extend(both(|turn| Some(turn.per_second), 0));
-            cells.push(throughput.ratio().to_string());
-            cells.push(or_dash(throughput.error_cell()));
-            cells.extend(both(|turn| turn.cpu, 1));
-            table.row(cells);
+            let throughput = Turns::measure(run, other, transport, clients, |_, _, _| Ok(()))?;
+            let names = vec![transport.to_string(), clients.to_string(), name.to_owned()];
+            table.row([names, cells(&throughput)].concat());
             controls.push(Control { transport, clients, name, throughput });
         }
     }
@@ -161,26 +108,10 @@ pub(super) fn measure_controls(run: &Run, report: &mut Report) -> Result<Vec<Con
 
 impl Case {
     fn measure(run: &Run, transport: Transport, clients: usize) -> Result<Self> {
-        let (throughput, mut sides, runtime) = Turns::measure(run, Program::Guarded, transport, clients)?;
-        let rate = LOAD * throughput.median(0, |turn| Some(turn.per_second)).unwrap_or(f64::NAN);
-        let (rounds, length) = if run.quick {
-            (QUICK_LATENCY_ROUNDS, QUICK_LATENCY_ROUND)
-        } else {
-            (LATENCY_ROUNDS, LATENCY_ROUND)
-        };
-        let mut latency = [Times::new()?, Times::new()?];
-        let mut ratios = Vec::new();
-        for _ in 0..rounds {
-            let mut p99 = [0.0; 2];
-            for ((side, all), p99) in sides.iter_mut().zip(&mut latency).zip(&mut p99) {
-                let times = side.latency(&runtime, rate, length)?;
-                *p99 = times.p99().as_secs_f64();
-                all.merge(&times)?;
-            }
-            let [bare, guarded] = p99;
-            ratios.push(guarded / bare);
-        }
-        Ok(Self { transport, clients, throughput, rate, latency, p99_ratio: Spread::of(ratios) })
+        let mut latency = Latency::new()?;
+        let then = |runtime: &_, sides: &mut _, turns: &_| latency.measure(runtime, sides, turns);
+        let throughput = Turns::measure(run, Program::Guarded, transport, clients, then)?;
+        Ok(Self { transport, clients, throughput, latency })
     }
 
     /// While the server waits for others, as for a single client that waits for it, the number of round trips says little
@@ -189,16 +120,16 @@ impl Case {
         let Self { transport, clients, .. } = self;
         let of_it = self.throughput.median(1, |turn| turn.busy);
         let is_bound = of_it.is_none_or(|busy| busy >= BUSY);
-        let (part, waits, unit) = match self.throughput.ratio_by_cpu() {
-            Some(cpu) if !is_bound => {
-                (cpu.median, ", the server waits at times", "round trips for each second of CPU time")
-            }
-            _ => (self.throughput.ratio().median, "", "round trips"),
+        let by_cpu = self.throughput.ratio_by_cpu();
+        let (ratio, waits, unit) = if is_bound || by_cpu.median.is_nan() {
+            (self.throughput.ratio(), "", "round trips")
+        } else {
+            (by_cpu, ", the server waits at times", "round trips for each second of CPU time")
         };
         let line = format!(
-            "{clients} clients over {transport}{waits}: {part:.3} of the bare server's {unit} (≥ {BAR})"
+            "{clients} clients over {transport}{waits}: {ratio} of the bare server's {unit} (≥ {BAR})"
         );
-        verdict.bar(part >= BAR, line);
+        verdict.at_least(BAR, ratio, line);
     }
 
     /// Of one server: the median.
@@ -206,29 +137,35 @@ impl Case {
         self.throughput.median(kind, |turn| Some(turn.per_second)).unwrap_or(f64::NAN)
     }
 
-    fn throughput_cells(&self) -> Vec<String> {
-        let both = |of: fn(&Throughput) -> Option<f64>, digits: usize| {
-            [0, 1].map(|kind| or_dash(self.throughput.median(kind, of).map(|n| format!("{n:.digits$}"))))
-        };
-        let mut cells = vec![self.transport.to_string(), self.clients.to_string()];
-        cells.extend(both(|pass| Some(pass.per_second), 0));
-        cells.push(self.throughput.ratio().to_string());
-        cells.push(or_dash(self.throughput.error_cell()));
-        cells.extend(both(|pass| pass.cpu, 1));
-        cells.extend(both(|pass| Some(pass.busy? * 100.0), 0));
-        let [_, generator] = both(|pass| Some(pass.generator? * 100.0), 0);
-        cells.push(generator);
-        cells
+    fn names(&self) -> Vec<String> {
+        vec![self.transport.to_string(), self.clients.to_string()]
     }
+}
 
-    fn latency_cells(&self) -> Vec<String> {
-        let [bare, guarded] = &self.latency;
-        let mut cells =
-            vec![self.transport.to_string(), self.clients.to_string(), format!("{:.0}", self.rate)];
-        for of in [Times::p50, Times::p99, Times::p999] {
-            cells.extend([ms(of(bare)), ms(of(guarded))]);
-        }
-        cells.push(format!("{:.2}", self.p99_ratio));
-        cells
-    }
+/// Of a table of turns, for [`cells`] behind others.
+fn columns(names: &[&str], [bare, other]: [&str; 2]) -> Vec<String> {
+    let of_turns = [
+        format!("{bare} /s"),
+        format!("{other} /s"),
+        "ratio                 ".to_owned(),
+        format!("{bare} CPU µs"),
+        format!("{other} CPU µs"),
+        "ratio by CPU          ".to_owned(),
+        format!("{bare} busy %"),
+        format!("{other} busy %"),
+        "generator busy %".to_owned(),
+    ];
+    names.iter().map(|&name| name.to_owned()).chain(of_turns).collect()
+}
+
+fn cells(turns: &Turns) -> Vec<String> {
+    let both = |of: fn(&Throughput) -> Option<f64>, digits: usize| {
+        [0, 1].map(|kind| or_dash(turns.median(kind, of).map(|number| format!("{number:.digits$}"))))
+    };
+    let [bare, other] = both(|turn| Some(turn.per_second), 0);
+    let [bare_cpu, other_cpu] = both(|turn| turn.cpu, 1);
+    let [bare_busy, other_busy] = both(|turn| Some(turn.busy? * 100.0), 0);
+    let [_, generator] = both(|turn| Some(turn.generator? * 100.0), 0);
+    let [ratio, by_cpu] = [turns.ratio(), turns.ratio_by_cpu()].map(|ratio| ratio.to_string());
+    vec![bare, other, ratio, bare_cpu, other_cpu, by_cpu, bare_busy, other_busy, generator]
 }

@@ -3,21 +3,22 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use serde::Serialize;
+use serde::ser::SerializeSeq as _;
+use serde::{Serialize, Serializer};
 use tokio::runtime::{Builder, Runtime};
 
 use super::load::{Program, Side, Throughput};
 use crate::Run;
 use crate::client::Transport;
-use crate::report::Spread;
+use crate::report::{Estimate, Spread};
 
 /// How often both servers are started anew. Where things come to lie in memory makes two processes of the same program differ
 /// by some hundredths for as long as they live: with fewer the median of one run would not be that of the next.
-const STARTS: usize = 12;
+const STARTS: usize = 24;
 const QUICK_STARTS: usize = 1;
 /// Turns of both servers, after each start. Others on the machine spoil a turn, and slow down many one after another: only of
 /// turns that are short and next to each other one tells something of the other, and of many of them.
-const TURNS: usize = 40;
+const TURNS: usize = 20;
 const QUICK_TURNS: usize = 2;
 const TURN: Duration = Duration::from_millis(25);
 const QUICK_TURN: Duration = Duration::from_millis(200);
@@ -29,9 +30,12 @@ const ALL_TURNS: Duration = Duration::from_secs(4);
 /// What the bare server and another one did, turn by turn.
 #[derive(Serialize)]
 pub(super) struct Turns {
-    /// For each start, each time: the bare server and the other.
-    starts: Vec<Vec<[Throughput; 2]>>,
+    #[serde(serialize_with = "medians")]
+    starts: Vec<Start>,
 }
+
+/// What was done after one start, each time: by the bare server and the other.
+type Start = Vec<[Throughput; 2]>;
 
 /// The bare server and another one, each with its clients.
 pub(super) type Sides = [Side; 2];
@@ -42,84 +46,98 @@ impl Turns {
         if run.quick { (QUICK_STARTS, QUICK_TURNS) } else { (STARTS, TURNS) }
     }
 
-    /// Also answers with both servers as they were started last, and the runtime that their clients run on.
+    /// After each start `then` is given both servers with their clients, and what they have done.
     pub(super) fn measure(
         run: &Run,
         other: Program,
         transport: Transport,
         clients: usize,
-    ) -> Result<(Self, Sides, Runtime)> {
+        mut then: impl FnMut(&Runtime, &mut Sides, &[[Throughput; 2]]) -> Result<()>,
+    ) -> Result<Self> {
         let (count, turns) = Self::planned(run);
         let mut starts = Vec::new();
-        loop {
+        while starts.len() < count {
             // It closes the clients' connections when it is dropped, which are as many as there are descriptors for.
             let runtime = Builder::new_current_thread().enable_all().build()?;
-            let start = |program| Side::start(run, &runtime, program, transport, clients);
+            let bare = || Side::start(run, &runtime, Program::Bare, "bare", transport, clients);
+            let other = || Side::start(run, &runtime, other, "other", transport, clients);
             // Each is the first to be there as often as the other.
-            let mut sides = if starts.len() % 2 == 0 {
-                let bare = start(Program::Bare)?;
-                [bare, start(other)?]
+            let mut sides = if starts.len().is_multiple_of(2) {
+                let bare = bare()?;
+                [bare, other()?]
             } else {
-                let other = start(other)?;
-                [start(Program::Bare)?, other]
+                let other = other()?;
+                [bare()?, other]
             };
-            starts.push(take(run, &runtime, &mut sides, clients, turns, starts.len() % 2)?);
-            if starts.len() == count {
-                return Ok((Self { starts }, sides, runtime));
-            }
+            let start = take(run, &runtime, &mut sides, clients, turns, starts.len() % 2)?;
+            then(&runtime, &mut sides, &start)?;
+            starts.push(start);
         }
+        Ok(Self { starts })
     }
 
-    fn all(&self) -> impl Iterator<Item = &[Throughput; 2]> {
-        self.starts.iter().flatten()
+    /// Of what the bare server does in a turn, what the other one does.
+    pub(super) fn ratio(&self) -> Estimate {
+        self.estimate(per_second)
     }
 
-    /// Of what the bare server does in a turn, what the other one does: the median of all turns, and the least and the
-    /// greatest of the medians after each start.
-    pub(super) fn ratio(&self) -> Spread {
-        let of = |[bare, other]: &[Throughput; 2]| other.per_second / bare.per_second;
-        self.spread(of)
+    /// The same of round trips for each second of CPU time. Not a number where that is not known.
+    pub(super) fn ratio_by_cpu(&self) -> Estimate {
+        self.estimate(by_cpu)
     }
 
-    /// The same of round trips for each second of CPU time. `None` where it is not known.
-    pub(super) fn ratio_by_cpu(&self) -> Option<Spread> {
-        let is_known = self.all().flatten().all(|turn| turn.cpu.is_some());
-        is_known.then(|| {
-            self.spread(|[bare, other]| bare.cpu.unwrap_or(f64::NAN) / other.cpu.unwrap_or(f64::NAN))
-        })
-    }
-
-    /// How far the median after one start is from that after others: the standard error of their mean. A control of two equal
-    /// servers is farther from 1 at times. Not a number where there is one start.
-    pub(super) fn error(&self) -> f64 {
-        let medians = self.medians(|[bare, other]| other.per_second / bare.per_second);
-        #[expect(clippy::cast_precision_loss, reason = "a small number")]
-        let count = medians.len() as f64;
-        let mean = medians.iter().sum::<f64>() / count;
-        let squares: f64 = medians.iter().map(|median| (median - mean).powi(2)).sum();
-        (squares / (count - 1.0) / count).sqrt()
-    }
-
-    /// As above, for a table.
-    pub(super) fn error_cell(&self) -> Option<String> {
-        Some(self.error()).filter(|error| error.is_finite()).map(|error| format!("{error:.3}"))
-    }
-
-    /// After each start: the median.
-    fn medians(&self, of: impl Fn(&[Throughput; 2]) -> f64) -> Vec<f64> {
-        self.starts.iter().map(|turns| Spread::of(turns.iter().map(&of)).median).collect()
-    }
-
-    fn spread(&self, of: impl Fn(&[Throughput; 2]) -> f64) -> Spread {
-        let all = Spread::of(self.all().map(&of));
-        Spread { median: all.median, ..Spread::of(self.medians(of)) }
+    fn estimate(&self, of: fn(&[Throughput; 2]) -> f64) -> Estimate {
+        let starts: Vec<Vec<f64>> = self.starts.iter().map(|start| start.iter().map(of).collect()).collect();
+        Estimate::of(&starts)
     }
 
     /// The median of one server, 0 the bare and 1 the other; `None` where it is not known.
     pub(super) fn median(&self, kind: usize, of: fn(&Throughput) -> Option<f64>) -> Option<f64> {
-        let numbers: Option<Vec<f64>> = self.all().map(|turn| of(&turn[kind])).collect();
+        let numbers: Option<Vec<f64>> = self.starts.iter().flatten().map(|turn| of(&turn[kind])).collect();
         Some(Spread::of(numbers?).median)
     }
+}
+
+fn per_second([bare, other]: &[Throughput; 2]) -> f64 {
+    other.per_second / bare.per_second
+}
+
+fn by_cpu([bare, other]: &[Throughput; 2]) -> f64 {
+    bare.cpu.zip(other.cpu).map_or(f64::NAN, |(bare, other)| bare / other)
+}
+
+/// All turns would be tens of thousands of numbers: of each start the medians are kept.
+fn medians<S: Serializer>(starts: &[Start], serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Medians {
+        turns: usize,
+        per_second: [f64; 2],
+        cpu: [Option<f64>; 2],
+        busy: [Option<f64>; 2],
+        generator: [Option<f64>; 2],
+        ratio: f64,
+        ratio_by_cpu: Option<f64>,
+    }
+    let mut all = serializer.serialize_seq(Some(starts.len()))?;
+    for start in starts {
+        let of = |number: fn(&[Throughput; 2]) -> f64| Spread::of(start.iter().map(number)).median;
+        let both = |number: fn(&Throughput) -> Option<f64>| {
+            [0, 1].map(|kind| {
+                let numbers: Option<Vec<f64>> = start.iter().map(|turn| number(&turn[kind])).collect();
+                Some(Spread::of(numbers?).median)
+            })
+        };
+        all.serialize_element(&Medians {
+            turns: start.len(),
+            per_second: [of(|turn| turn[0].per_second), of(|turn| turn[1].per_second)],
+            cpu: both(|turn| turn.cpu),
+            busy: both(|turn| turn.busy),
+            generator: both(|turn| turn.generator),
+            ratio: of(per_second),
+            ratio_by_cpu: Some(of(by_cpu)).filter(|ratio| ratio.is_finite()),
+        })?;
+    }
+    all.end()
 }
 
 fn take(
@@ -129,7 +147,7 @@ fn take(
     clients: usize,
     count: usize,
     first: usize,
-) -> Result<Vec<[Throughput; 2]>> {
+) -> Result<Start> {
     let mut length = if run.quick { QUICK_TURN } else { TURN };
     // Once without counting: whatever is made at the first message.
     let short = length;
@@ -142,7 +160,7 @@ fn take(
     for side in &mut *sides {
         side.throughput(runtime, length)?;
     }
-    let mut turns = Vec::new();
+    let mut turns = Start::new();
     let begun = Instant::now();
     while turns.len() < count && begun.elapsed() < ALL_TURNS {
         let [bare, other] = &mut *sides;
@@ -162,20 +180,36 @@ fn take(
 mod tests {
     use super::*;
 
-    fn turn(per_second: f64) -> Throughput {
-        Throughput { per_second, cpu: None, busy: None, generator: None }
+    fn turn(per_second: f64, cpu: Option<f64>) -> Throughput {
+        Throughput { per_second, cpu, busy: None, generator: None }
+    }
+
+    fn turns(cpu: Option<f64>) -> Turns {
+        let start = |ratios: &[f64]| -> Start {
+            let of = |ratio| [turn(100.0, cpu), turn(100.0 * ratio, cpu.map(|cpu| cpu / (2.0 * ratio)))];
+            ratios.iter().copied().map(of).collect()
+        };
+        Turns { starts: vec![start(&[0.9, 0.1, 0.91, 0.9, 0.9]), start(&[1.0]), start(&[0.95])] }
     }
 
     #[test]
-    fn a_start_counts_by_its_median() {
-        let of = |ratios: [f64; 3]| ratios.map(|ratio| [turn(100.0), turn(100.0 * ratio)]).to_vec();
-        let turns =
-            Turns { starts: vec![of([0.9, 0.1, 0.91]), of([1.0, 9.0, 1.01]), of([0.95, 0.96, 0.97])] };
-        let Spread { median, least, greatest } = turns.ratio();
-        assert!((median - 0.96).abs() < 1e-9);
-        assert!((least - 0.9).abs() < 1e-9 && (greatest - 1.01).abs() < 1e-9);
-        // Of 0.9, 0.96 and 1.01.
-        assert!((turns.error() - 0.0318).abs() < 1e-4, "{}", turns.error());
-        assert_eq!(turns.ratio_by_cpu(), None);
+    fn a_ratio_is_the_median_of_all_turns() {
+        let turns = turns(Some(10.0));
+        assert!((turns.ratio().median - 0.9).abs() < 1e-9);
+        assert!((turns.ratio_by_cpu().median - 1.8).abs() < 1e-9, "the less time, the more");
+        assert!(turns.ratio().to > 0.94, "a start that is otherwise may have been the usual one");
+    }
+
+    #[test]
+    fn what_is_kept_of_a_start_are_its_medians() {
+        let [known, unknown] = [Some(10.0), None].map(|cpu| serde_json::to_value(turns(cpu)).unwrap());
+        let [first, second] = [&known["starts"][0], &known["starts"][1]];
+        assert_eq!((&first["turns"], &second["turns"]), (&5.into(), &1.into()));
+        assert_eq!(first["ratio"], 0.9);
+        assert_eq!(first["per_second"], serde_json::json!([100.0, 90.0]));
+        assert_eq!(second["cpu"], serde_json::json!([10.0, 5.0]));
+        assert_eq!(second["ratio_by_cpu"], 2.0);
+        assert!(unknown["starts"][0]["ratio_by_cpu"].is_null());
+        assert!(turns(None).ratio_by_cpu().median.is_nan());
     }
 }

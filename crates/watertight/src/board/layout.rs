@@ -41,7 +41,7 @@ pub(crate) mod header {
     pub(crate) const PEOPLE: usize = 6;
     pub(crate) const PERSON_WORDS: usize = 7;
     pub(crate) const PROCESS: usize = 8;
-    /// Milliseconds since the watchdog began, to within one look of it.
+    /// Milliseconds since the board was made, to within one look of the watchdog.
     pub(crate) const CLOCK: usize = 9;
     /// Grows while the runtimes answer.
     pub(crate) const ANSWERS: usize = 10;

@@ -23,7 +23,7 @@ use track::{Entrance, Track};
 use crate::activity::{Activity, ActivityKind};
 use crate::identity::Identity;
 use crate::ledger::Ledger;
-use crate::usual;
+use crate::rare::RARE;
 
 /// The breakers of all activities. Clones share them.
 #[derive(Clone)]
@@ -61,7 +61,7 @@ pub enum Admission {
 #[must_use]
 #[inline]
 pub fn admission(activity: &Activity) -> Admission {
-    if usual::all_activities_are_on() {
+    if RARE.activities_off.is_none() {
         return Admission::Pass;
     }
     crate::installed()
@@ -243,13 +243,13 @@ impl Inner {
     /// Behind the lock.
     fn count_off(&self, state: &State) {
         let off = state.ledger.active();
-        usual::activities_are_off(off, self.off.swap(off, Ordering::Relaxed));
+        RARE.activities_off.change(self.off.swap(off, Ordering::Relaxed), off);
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        usual::activities_are_off(0, *self.off.get_mut());
+        RARE.activities_off.change(*self.off.get_mut(), 0);
     }
 }
 
