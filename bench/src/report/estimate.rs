@@ -12,6 +12,9 @@ const DRAWS: usize = 2_000;
 /// The part of the draws that is outside, below and above.
 const OUTSIDE: f64 = 0.025;
 
+/// What starts that differ in one thing have measured, such as which server was the first to be there.
+pub(crate) type Kind = Vec<Vec<f64>>;
+
 /// The median of all measurements, and between what it lies with 95 % confidence.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct Estimate {
@@ -21,21 +24,20 @@ pub(crate) struct Estimate {
 }
 
 impl Estimate {
-    /// Of measurements that belong together, since what they have in common makes them alike. How far the median is to be
-    /// trusted is what it would have been with the same starts drawn at random, as often as there are starts (the bootstrap):
-    /// not known where there is but one.
-    pub(crate) fn of(starts: &[Vec<f64>]) -> Self {
-        let median =
-            |starts: &mut dyn Iterator<Item = &Vec<f64>>| Spread::of(starts.flatten().copied()).median;
-        let all = median(&mut starts.iter());
-        if starts.len() < 2 {
+    /// Of measurements that belong to starts, since what they have in common makes them alike, and of starts of several kinds: it is
+    /// the geometric mean of the kinds' medians. How far it is to be trusted is what it would have been with as many starts of each
+    /// kind drawn at random from those that there are (the bootstrap): not known where a kind has but one.
+    pub(crate) fn of(kinds: &[Kind]) -> Self {
+        let kinds: Vec<&Kind> = kinds.iter().filter(|kind| !kind.is_empty()).collect();
+        let all = mean(kinds.iter().map(|kind| median(&mut kind.iter())));
+        if kinds.iter().any(|kind| kind.len() < 2) || kinds.is_empty() {
             return Self { median: all, from: f64::NAN, to: f64::NAN };
         }
         // The same measurements always say the same.
         let mut rng = Rng::with_seed(0);
-        let mut draws: Vec<f64> = (0..DRAWS)
-            .map(|_| median(&mut (0..starts.len()).map(|_| &starts[rng.usize(..starts.len())])))
-            .collect();
+        let mut draw = |kind: &Kind| median(&mut (0..kind.len()).map(|_| &kind[rng.usize(..kind.len())]));
+        let mut draws: Vec<f64> =
+            (0..DRAWS).map(|_| mean(kinds.iter().map(|kind| draw(kind)).collect::<Vec<_>>())).collect();
         draws.sort_by(f64::total_cmp);
         #[expect(
             clippy::cast_precision_loss,
@@ -46,6 +48,20 @@ impl Estimate {
         let outside = (OUTSIDE * DRAWS as f64) as usize;
         Self { median: all, from: draws[outside], to: draws[DRAWS - 1 - outside] }
     }
+}
+
+fn median(starts: &mut dyn Iterator<Item = &Vec<f64>>) -> f64 {
+    Spread::of(starts.flatten().copied()).median
+}
+
+/// The geometric one: what is half in one kind and twice in the other is the same in both.
+fn mean(medians: impl IntoIterator<Item = f64>) -> f64 {
+    let (mut logarithms, mut count) = (0.0, 0.0);
+    for median in medians {
+        logarithms += median.ln();
+        count += 1.0;
+    }
+    f64::exp(logarithms / count)
 }
 
 /// `0.991 (0.982 to 1.003)`; only the median where the rest is not known.
@@ -65,7 +81,17 @@ mod tests {
     fn is_the_median_of_all_and_not_that_of_the_starts() {
         // The medians of the starts are 1, 2 and 3; that of all is 1.
         let starts = [vec![1.0, 1.0, 1.0, 1.0, 1.0], vec![2.0], vec![3.0]];
-        assert_eq!(Estimate::of(&starts).median, 1.0);
+        assert_eq!(Estimate::of(&[starts.to_vec()]).median, 1.0);
+    }
+
+    /// Would reveal a median that falls on either side of what two kinds have: as far as they are apart says nothing of it.
+    #[test]
+    fn what_kinds_differ_in_is_in_the_middle() {
+        let kind =
+            |of: f64| -> Kind { (0..6).map(|start| vec![of + f64::from(start) / 1000.0; 3]).collect() };
+        let both = Estimate::of(&[kind(0.8), kind(1.25)]);
+        assert!((both.median - 1.0).abs() < 0.01, "{both}");
+        assert!(both.from > 0.99 && both.to < 1.01, "{both}");
     }
 
     /// Many measurements after one start tell less than few after many.
@@ -79,7 +105,7 @@ mod tests {
                     (0..turns).map(|_| common + rng.f64() / 100.0).collect()
                 })
                 .collect();
-            Estimate::of(&starts)
+            Estimate::of(&[starts])
         };
         let [few, many] = [of(4, 100), of(100, 4)];
         let width = |of: Estimate| of.to - of.from;
@@ -90,7 +116,7 @@ mod tests {
 
     #[test]
     fn one_start_tells_nothing_of_others() {
-        let one = Estimate::of(&[vec![0.5, 0.7, 0.6]]);
+        let one = Estimate::of(&[vec![vec![0.5, 0.7, 0.6]], vec![]]);
         assert_eq!(one.to_string(), "0.600");
         assert_eq!(Estimate::of(&[]).to_string(), "-");
         assert_eq!(Estimate { median: 0.9, from: 0.85, to: 0.95 }.to_string(), "0.900 (0.850 to 0.950)");

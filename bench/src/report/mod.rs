@@ -19,7 +19,7 @@ use serde_json::Value;
 
 pub(crate) use chart::{Bars, Chart, Lines};
 pub(crate) use document::write as write_document;
-pub(crate) use estimate::Estimate;
+pub(crate) use estimate::{Estimate, Kind};
 pub(crate) use number::decimal;
 pub(crate) use spread::Spread;
 pub(crate) use table::Table;

@@ -20,11 +20,10 @@ use hyper_util::rt::TokioExecutor;
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::task::TaskTracker;
-use tower_service::Service as _;
 
 use crate::http_io::HttpIo;
 use crate::io::GuardedIo;
-use crate::layer::{GuardFuture, GuardService, Served};
+use crate::layer::{self, GuardFuture, Origin, Served};
 use crate::listener::{Accepted, GuardedListener};
 
 /// Serves what `listener` accepts with `router`, until `stop` is done; then until every request that came is answered. When it is
@@ -45,7 +44,7 @@ pub(crate) async fn serve<L: Listener>(
         };
         let served = Arc::new(served(&io, address));
         let io = HttpIo::new(io, served.room());
-        let service = Connected(GuardService::of(router.clone(), served));
+        let service = Connected { router: router.clone(), served };
         connections.spawn(serve_connection(io, service, Arc::clone(&stopping.flag)));
     }
     drop(listener);
@@ -92,7 +91,10 @@ where
 }
 
 /// The service of one connection, as hyper calls it. A router is always ready.
-struct Connected(GuardService<Router>);
+struct Connected {
+    router: Router,
+    served: Arc<Served>,
+}
 
 impl hyper::service::Service<Request<Incoming>> for Connected {
     type Response = Response<Body>;
@@ -102,6 +104,6 @@ impl hyper::service::Service<Request<Incoming>> for Connected {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         // No box for what is not there.
         let boxed = |body: Incoming| if body.is_end_stream() { Body::empty() } else { Body::new(body) };
-        self.0.clone().call(request.map(boxed))
+        layer::call(&mut self.router.clone(), Origin::Served(Arc::clone(&self.served)), request.map(boxed))
     }
 }

@@ -9,7 +9,7 @@
 //! itself.
 //!
 //! hyper writes the head of an answer and its body as two pieces in one system call, `writev`, which for small ones takes longer
-//! than to put them together and `send` them: an echo over polling, which has two answers, takes 3 % less of a processor's time.
+//! than to put them together and `send` them.
 //! hyper has a setting for that, which would also put together what is large, and keep the memory.
 
 use std::io::{self, IoSlice};

@@ -322,9 +322,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncRead for GuardedI
         let mut state = self.shared.state.lock();
         let State { open, ended, .. } = &mut *state;
         let Some(Open { io, unread, key, reader, tasks, .. }) = open else {
+            // Whoever was read on this thread before has no part in what comes of it.
+            Transport::reads(0);
             return Poll::Ready(Err(closed()));
         };
         if *ended {
+            Transport::reads(*key);
             return Poll::Ready(Ok(()));
         }
         if let Some(waiting) = unread {

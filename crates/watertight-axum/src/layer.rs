@@ -160,34 +160,38 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        // Whatever upgrades has its upgrade in there: its query may say what it likes.
-        let polls = request.extensions().is_empty() && head::polls(request.uri());
+    fn call(&mut self, request: Request<B>) -> Self::Future {
         let origin = match &self.served {
             Some(served) => Origin::Served(Arc::clone(served)),
             None => Origin::Others(request.extensions().get::<Connection>().cloned()),
         };
-        if let Some(served) = &self.served {
-            if served.closing.refuses(&request) {
-                return GuardFuture {
-                    future: None,
-                    otherwise: StatusCode::SERVICE_UNAVAILABLE,
-                    polls,
-                    origin,
-                };
-            }
-            served.load(request.extensions_mut(), polls);
-        }
-        if !polls {
-            head::detach(&mut request);
-        }
-        // Lent to the boundary and not moved through it, and the future is put where it will be: both are large.
-        let mut request = Some(request);
-        let otherwise = StatusCode::INTERNAL_SERVER_ERROR;
-        let mut answer = GuardFuture { future: None, otherwise, polls, origin };
-        quietly(|| answer.future = request.take().map(|request| self.inner.call(request)));
-        answer
+        call(&mut self.inner, origin, request)
     }
+}
+
+/// Has `inner` answer a request.
+pub(crate) fn call<S: Service<Request<B>>, B>(
+    inner: &mut S,
+    origin: Origin,
+    mut request: Request<B>,
+) -> GuardFuture<S::Future> {
+    // Whatever upgrades has its upgrade in there: its query may say what it likes.
+    let polls = request.extensions().is_empty() && head::polls(request.uri());
+    if let Origin::Served(served) = &origin {
+        if served.closing.refuses(&request) {
+            return GuardFuture { future: None, otherwise: StatusCode::SERVICE_UNAVAILABLE, polls, origin };
+        }
+        served.load(request.extensions_mut(), polls);
+    }
+    if !polls {
+        head::detach(&mut request);
+    }
+    // Lent to the boundary and not moved through it, and the future is put where it will be: both are large.
+    let mut request = Some(request);
+    let otherwise = StatusCode::INTERNAL_SERVER_ERROR;
+    let mut answer = GuardFuture { future: None, otherwise, polls, origin };
+    quietly(|| answer.future = request.take().map(|request| inner.call(request)));
+    answer
 }
 
 /// Makes room in a request's extensions.
@@ -227,7 +231,7 @@ pin_project! {
 
 /// Where a request comes from.
 #[derive(Debug)]
-enum Origin {
+pub(crate) enum Origin {
     Served(Arc<Served>),
     /// Another server, that may have said on which connection.
     Others(Option<Connection>),

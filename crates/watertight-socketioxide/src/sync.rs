@@ -1,11 +1,11 @@
 //! What the parts that loom models are built on: the usual, or loom's under `--cfg watertight_loom`.
 
 #[cfg(watertight_loom)]
-pub(crate) use loom::sync::atomic::{AtomicU8, Ordering};
+pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 #[cfg(not(watertight_loom))]
 pub(crate) use parking_lot::Mutex;
 #[cfg(not(watertight_loom))]
-pub(crate) use std::sync::atomic::{AtomicU8, Ordering};
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
 /// Loom's, which knows poisoning, with the face of the other.
 #[cfg(watertight_loom)]

@@ -95,6 +95,18 @@ pub fn run<R>(
     enter(&mut scope, &mut responder, work)
 }
 
+/// As [`run`], of work that is done piece by piece in one scope: that comes back each time, where a clone of it would count
+/// up and down what all work for one compartment shares. Without a scope it runs outside of any.
+///
+/// # Errors
+///
+/// [`Caught`], when `work` panicked.
+#[doc(hidden)]
+#[inline]
+pub fn run_lent<R>(scope: &mut Option<Scope>, work: impl FnOnce() -> R) -> Result<R, Caught> {
+    enter(scope, &mut None::<NoResponder>, work)
+}
+
 /// Lends the scope to the thread while `work` runs.
 #[inline]
 fn enter<R, N: FnOnce(&Notice) + Send + 'static>(

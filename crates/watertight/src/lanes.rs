@@ -113,9 +113,9 @@ pub(crate) fn start(settings: LaneSettings) -> std::io::Result<()> {
     let context = keep(runtime);
     runtimes::watch_children(&context);
     let crew = Mutex::new(Crew { started: 0, idle_since: None });
+    RARE.lanes.add_one();
     let lanes =
         LANES.get_or_init(|| Lanes { settings, queue, jobs, context, threads: AtomicUsize::new(0), crew });
-    RARE.lanes.add_one();
     for _ in 0..settings.threads {
         lanes.start_thread()?;
     }

@@ -96,7 +96,7 @@ pub use conduct::{Conduct, ConductSettings, Limit, Limited, Misbehaviour, RateSe
 pub use death::{Culprit, Death, Exit, Manner};
 pub use error::InstallError;
 pub use fault::{Attribution, Component, Fault, Location, Outcome, Report};
-pub use guard::{Caught, Guarded, NoResponder, quietly, run};
+pub use guard::{Caught, Guarded, NoResponder, quietly, run, run_lent};
 pub use identity::{Identity, ParseNetworkError, TrustedProxies};
 pub use incident::{Incident, IncidentId, Offender, ParseIncidentIdError};
 pub use install::{Stats, Watertight, ensure_installed, installed, submit};

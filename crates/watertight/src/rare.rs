@@ -1,27 +1,28 @@
 //! What hardly ever is, and what every message asks for.
 //!
-//! All of it is in one line of the processor's cache, with nothing beside it that is written more often: what is asked for
+//! It is in one line of the processor's cache, with nothing beside it that is written more often: what is asked for
 //! only once a message is otherwise fetched from farther away each time, since the rest of a message's way fills that cache.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crossbeam_utils::CachePadded;
+
 /// Of the whole process.
-pub(crate) static RARE: Rare = Rare {
+pub(crate) static RARE: CachePadded<Rare> = CachePadded::new(Rare {
     sealed_compartments: Count::none(),
-    forgotten_compartments: Count::none(),
     activities_off: Count::none(),
     lanes: Count::none(),
-};
+});
+
+/// The compartments that the registry knew and does so no more, until they are dropped. In a line of its own, for with clients
+/// that come and go there is one now and then; only poll requests ask.
+pub(crate) static FORGOTTEN: CachePadded<Count> = CachePadded::new(Count::none());
 
 /// How many there are of each. Whoever knows of one finds it counted: it is before it comes about, until after it is gone.
-#[repr(align(64))]
 pub(crate) struct Rare {
-    /// Those that are being sealed or are, until they are dropped.
+    /// Compartments that are being sealed or have been, until they are dropped.
     pub(crate) sealed_compartments: Count,
-    /// Those that the registry knew and does so no more, until they are dropped; with clients that come and go there is one
-    /// now and then.
-    pub(crate) forgotten_compartments: Count,
-    /// Those that are switched off, in all sets of breakers together.
+    /// Activities that are switched off, in all sets of breakers together.
     pub(crate) activities_off: Count,
     /// The lanes, once they have started.
     pub(crate) lanes: Count,

@@ -11,7 +11,7 @@ use super::turns::Sides;
 use crate::report::{Spread, Times, ms};
 
 /// How long each server is asked, after each start.
-const ROUND: Duration = Duration::from_millis(250);
+pub(super) const ROUND: Duration = Duration::from_millis(250);
 /// The part of the bare server's throughput that is asked for.
 pub(super) const LOAD: f64 = 0.4;
 
@@ -22,24 +22,15 @@ pub(super) struct Latency {
     rate: f64,
     /// Of all rounds together.
     times: [Times; 2],
-    /// Guarded to bare, of the 99th percentile of each round.
-    p99_ratios: Vec<f64>,
+    rounds: usize,
 }
 
 impl Latency {
-    pub(super) const COLUMNS: [&str; 8] = [
-        "rate /s",
-        "bare p50",
-        "guarded p50",
-        "bare p99",
-        "guarded p99",
-        "bare p99.9",
-        "guarded p99.9",
-        "ratio of p99             ",
-    ];
+    pub(super) const COLUMNS: [&str; 7] =
+        ["rate /s", "bare p50", "guarded p50", "bare p99", "guarded p99", "bare p99.9", "guarded p99.9"];
 
     pub(super) fn new() -> Result<Self> {
-        Ok(Self { rate: f64::NAN, times: [Times::new()?, Times::new()?], p99_ratios: Vec::new() })
+        Ok(Self { rate: f64::NAN, times: [Times::new()?, Times::new()?], rounds: 0 })
     }
 
     /// One round, after the turns of a start.
@@ -52,16 +43,12 @@ impl Latency {
         if self.rate.is_nan() {
             self.rate = LOAD * Spread::of(turns.iter().map(|[bare, _]| bare.per_second)).median;
         }
-        let mut p99 = [0.0; 2];
         // The first is the other one each time.
-        let order = if self.p99_ratios.len().is_multiple_of(2) { [0, 1] } else { [1, 0] };
+        let order = if self.rounds.is_multiple_of(2) { [0, 1] } else { [1, 0] };
         for kind in order {
-            let times = sides[kind].latency(runtime, self.rate, ROUND)?;
-            p99[kind] = times.p99().as_secs_f64();
-            self.times[kind].merge(&times)?;
+            self.times[kind].merge(&sides[kind].latency(runtime, self.rate, ROUND)?)?;
         }
-        let [bare, guarded] = p99;
-        self.p99_ratios.push(guarded / bare);
+        self.rounds += 1;
         Ok(())
     }
 
@@ -71,7 +58,6 @@ impl Latency {
         for of in [Times::p50, Times::p99, Times::p999] {
             cells.extend([ms(of(bare)), ms(of(guarded))]);
         }
-        cells.push(format!("{:.2}", Spread::of(self.p99_ratios.iter().copied())));
         cells
     }
 }

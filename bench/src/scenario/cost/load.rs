@@ -82,8 +82,9 @@ impl Side {
         });
         let echoed = runtime.block_on(echoing)?.into_iter().sum::<u64>();
         let took = begun.elapsed().as_secs_f64();
+        let after = used();
         let [cpu, generator] = [0, 1].map(|who: usize| {
-            let since = before[who].zip(used()[who]);
+            let since = before[who].zip(after[who]);
             since.map(|(before, after)| after.saturating_sub(before).as_secs_f64())
         });
         #[expect(clippy::cast_precision_loss, reason = "a rate")]

@@ -24,7 +24,7 @@ struct Details {
 
 /// What does not depend on how busy the machine is comes first.
 pub(crate) fn run(run: &Run) -> Result<Report> {
-    let mut report = Report::new("Cost of protection", ABOUT);
+    let mut report = Report::new("Cost of protection", about());
     let instructions = if instructions::can_be_counted() {
         instructions::measure(run, &mut report).unwrap_or_else(|error| {
             report.notes.push(format!("Instructions could not be counted: {error:#}."));
@@ -53,7 +53,11 @@ fn chart(times: &[times::Case]) -> Chart {
     })
 }
 
-const ABOUT: &str = "The same handlers on plain socketioxide (*bare*) and on Watertight with its defaults (*guarded*). Clients \
+fn about() -> String {
+    let (starts, turn, messages) = (turns::STARTS, turns::TURN.as_millis(), turns::MESSAGES_IN_TURN);
+    let round = latency::ROUND.as_millis();
+    format!(
+        "The same handlers on plain socketioxide (*bare*) and on Watertight with its defaults (*guarded*). Clients \
     send an event and get it back as another one (*echo*), over WebSocket and over HTTP polling.\n\n\
     *Instructions* are those of the whole server process for one echo, counted by valgrind with one client that has one \
     message under way: a run with three times as many messages less one with fewer, so that neither start nor end counts. \
@@ -67,13 +71,17 @@ const ABOUT: &str = "The same handlers on plain socketioxide (*bare*) and on Wat
     the server has allocated and not freed, to the byte, and what it has resident, for each client more that is there and \
     does nothing; the bare one makes a router for each connection, as `axum::serve` does, which the guarded one does not. \
     *Round trips* are a closed loop: every client sends its next message when the one before has come back. Both servers are started \
-    twenty-four times, with other clients, and take turns of 25 ms, or as long as four messages of each client take. The ratio is \
-    the median of all turns; in brackets is between what it lies with 95 % confidence, which is found by drawing the starts again \
-    at random (the bootstrap), since two processes of one program differ for as long as they live. \
+    {starts} times, with other clients, and take turns of {turn} ms, or as long as {messages} messages of each client take. The ratio \
+    is the median of all turns, with as much weight for the starts in which the one server was there first as for the others; in \
+    brackets is between what it lies with 95 % confidence, which is found by drawing the starts again at random (the bootstrap), \
+    since two processes of one program differ for as long as they live. \
     Beside the bare server another bare one tells what there is to be seen. The server has \
     one thread for what it is asked, so that the load generator has a processor of its own; where the server is busy all the \
-    time, the number is the server's. *Latency* is an open loop at the same rate for both servers, for a quarter of a second after each start's turns; its ratio \
-    has the least and the greatest of them in brackets. Each time counts from the \
-    moment at which its message was due, also when it could not be sent because the one before had not come back.";
+    time, the number is the server's. *Latency* is an open loop at the same rate for both servers, for {round} ms after each start's turns. It has no bar: in so \
+    short a time its 99th percentile is what others on the machine do. Each time counts from the \
+    moment at which its message was due, also when it could not be sent because the one before had not come back."
+    )
+}
+
 const NOT_COUNTED: &str = "Instructions were not counted, because `valgrind` is not installed (`apt-get install valgrind`, \
     `dnf install valgrind`).";

@@ -118,13 +118,16 @@ impl Case {
     /// of what the server does. Then it is its CPU time that counts.
     fn judge(&self, verdict: &mut Verdict) {
         let Self { transport, clients, .. } = self;
-        let of_it = self.throughput.median(1, |turn| turn.busy);
-        let is_bound = of_it.is_none_or(|busy| busy >= BUSY);
+        let is_busy = |server: usize| {
+            let of_it = self.throughput.median(server, |turn| turn.busy);
+            of_it.is_none_or(|busy| busy >= BUSY)
+        };
+        let is_bound = is_busy(0) && is_busy(1);
         let by_cpu = self.throughput.ratio_by_cpu();
         let (ratio, waits, unit) = if is_bound || by_cpu.median.is_nan() {
             (self.throughput.ratio(), "", "round trips")
         } else {
-            (by_cpu, ", the server waits at times", "round trips for each second of CPU time")
+            (by_cpu, ", a server waits at times", "round trips for each second of CPU time")
         };
         let line = format!(
             "{clients} clients over {transport}{waits}: {ratio} of the bare server's {unit} (≥ {BAR})"

@@ -3,34 +3,33 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use serde::ser::SerializeSeq as _;
 use serde::{Serialize, Serializer};
 use tokio::runtime::{Builder, Runtime};
 
 use super::load::{Program, Side, Throughput};
 use crate::Run;
 use crate::client::Transport;
-use crate::report::{Estimate, Spread};
+use crate::report::{Estimate, Kind, Spread};
 
 /// How often both servers are started anew. Where things come to lie in memory makes two processes of the same program differ
 /// by some hundredths for as long as they live: with fewer the median of one run would not be that of the next.
-const STARTS: usize = 24;
+pub(super) const STARTS: usize = 24;
 const QUICK_STARTS: usize = 1;
 /// Turns of both servers, after each start. Others on the machine spoil a turn, and slow down many one after another: only of
 /// turns that are short and next to each other one tells something of the other, and of many of them.
 const TURNS: usize = 20;
 const QUICK_TURNS: usize = 2;
-const TURN: Duration = Duration::from_millis(25);
+pub(super) const TURN: Duration = Duration::from_millis(25);
 const QUICK_TURN: Duration = Duration::from_millis(200);
 /// With many clients a turn is longer, so that each has some messages in it, and there are fewer: at its ends not all have
 /// one under way.
-const MESSAGES_IN_TURN: f64 = 4.0;
-const ALL_TURNS: Duration = Duration::from_secs(4);
+pub(super) const MESSAGES_IN_TURN: f64 = 4.0;
+const ALL_TURNS: Duration = Duration::from_secs(3);
 
 /// What the bare server and another one did, turn by turn.
-#[derive(Serialize)]
 pub(super) struct Turns {
-    #[serde(serialize_with = "medians")]
+    /// One after another: the first to be there is the bare server at every other start, from the first on, and the other one at
+    /// the rest. With many clients the second is faster by some hundredths.
     starts: Vec<Start>,
 }
 
@@ -61,7 +60,6 @@ impl Turns {
             let runtime = Builder::new_current_thread().enable_all().build()?;
             let bare = || Side::start(run, &runtime, Program::Bare, "bare", transport, clients);
             let other = || Side::start(run, &runtime, other, "other", transport, clients);
-            // Each is the first to be there as often as the other.
             let mut sides = if starts.len().is_multiple_of(2) {
                 let bare = bare()?;
                 [bare, other()?]
@@ -69,7 +67,7 @@ impl Turns {
                 let other = other()?;
                 [bare()?, other]
             };
-            let start = take(run, &runtime, &mut sides, clients, turns, starts.len() % 2)?;
+            let start = take(run, &runtime, &mut sides, clients, turns, starts.len() / 2 % 2)?;
             then(&runtime, &mut sides, &start)?;
             starts.push(start);
         }
@@ -87,8 +85,11 @@ impl Turns {
     }
 
     fn estimate(&self, of: fn(&[Throughput; 2]) -> f64) -> Estimate {
-        let starts: Vec<Vec<f64>> = self.starts.iter().map(|start| start.iter().map(of).collect()).collect();
-        Estimate::of(&starts)
+        let kind = |first: usize| -> Kind {
+            let starts = self.starts.iter().skip(first).step_by(2);
+            starts.map(|start| start.iter().map(of).collect()).collect()
+        };
+        Estimate::of(&[kind(0), kind(1)])
     }
 
     /// The median of one server, 0 the bare and 1 the other; `None` where it is not known.
@@ -106,20 +107,34 @@ fn by_cpu([bare, other]: &[Throughput; 2]) -> f64 {
     bare.cpu.zip(other.cpu).map_or(f64::NAN, |(bare, other)| bare / other)
 }
 
-/// All turns would be tens of thousands of numbers: of each start the medians are kept.
-fn medians<S: Serializer>(starts: &[Start], serializer: S) -> Result<S::Ok, S::Error> {
-    #[derive(Serialize)]
-    struct Medians {
-        turns: usize,
-        per_second: [f64; 2],
-        cpu: [Option<f64>; 2],
-        busy: [Option<f64>; 2],
-        generator: [Option<f64>; 2],
-        ratio: f64,
-        ratio_by_cpu: Option<f64>,
+/// All that was measured would be tens of thousands of numbers: of each start the medians are kept.
+impl Serialize for Turns {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Written {
+            ratio: Estimate,
+            ratio_by_cpu: Estimate,
+            starts: Vec<Medians>,
+        }
+        let starts = self.starts.iter().map(Medians::of).collect();
+        Written { ratio: self.ratio(), ratio_by_cpu: self.ratio_by_cpu(), starts }.serialize(serializer)
     }
-    let mut all = serializer.serialize_seq(Some(starts.len()))?;
-    for start in starts {
+}
+
+/// Of one start.
+#[derive(Serialize)]
+struct Medians {
+    turns: usize,
+    per_second: [f64; 2],
+    cpu: [Option<f64>; 2],
+    busy: [Option<f64>; 2],
+    generator: [Option<f64>; 2],
+    ratio: f64,
+    ratio_by_cpu: f64,
+}
+
+impl Medians {
+    fn of(start: &Start) -> Self {
         let of = |number: fn(&[Throughput; 2]) -> f64| Spread::of(start.iter().map(number)).median;
         let both = |number: fn(&Throughput) -> Option<f64>| {
             [0, 1].map(|kind| {
@@ -127,17 +142,16 @@ fn medians<S: Serializer>(starts: &[Start], serializer: S) -> Result<S::Ok, S::E
                 Some(Spread::of(numbers?).median)
             })
         };
-        all.serialize_element(&Medians {
+        Self {
             turns: start.len(),
             per_second: [of(|turn| turn[0].per_second), of(|turn| turn[1].per_second)],
             cpu: both(|turn| turn.cpu),
             busy: both(|turn| turn.busy),
             generator: both(|turn| turn.generator),
             ratio: of(per_second),
-            ratio_by_cpu: Some(of(by_cpu)).filter(|ratio| ratio.is_finite()),
-        })?;
+            ratio_by_cpu: of(by_cpu),
+        }
     }
-    all.end()
 }
 
 fn take(
@@ -149,16 +163,16 @@ fn take(
     first: usize,
 ) -> Result<Start> {
     let mut length = if run.quick { QUICK_TURN } else { TURN };
-    // Once without counting: whatever is made at the first message.
+    // Once without counting: whatever is made at the first message. Then each tells how long it needs.
     let short = length;
+    for side in &mut *sides {
+        side.throughput(runtime, short)?;
+    }
     for side in &mut *sides {
         let per_second = side.throughput(runtime, short)?.per_second;
         #[expect(clippy::cast_precision_loss, reason = "a small number")]
         let all_have_some = Duration::from_secs_f64(MESSAGES_IN_TURN * clients as f64 / per_second);
         length = length.max(all_have_some);
-    }
-    for side in &mut *sides {
-        side.throughput(runtime, length)?;
     }
     let mut turns = Start::new();
     let begun = Instant::now();
@@ -189,7 +203,9 @@ mod tests {
             let of = |ratio| [turn(100.0, cpu), turn(100.0 * ratio, cpu.map(|cpu| cpu / (2.0 * ratio)))];
             ratios.iter().copied().map(of).collect()
         };
-        Turns { starts: vec![start(&[0.9, 0.1, 0.91, 0.9, 0.9]), start(&[1.0]), start(&[0.95])] }
+        // The first, third and fifth are of one kind, the others of another.
+        let [wide, one, between] = [start(&[0.9, 0.1, 0.91, 0.9, 0.9]), start(&[1.0]), start(&[0.95])];
+        Turns { starts: vec![wide.clone(), wide, one.clone(), one, between.clone(), between] }
     }
 
     #[test]
@@ -203,12 +219,13 @@ mod tests {
     #[test]
     fn what_is_kept_of_a_start_are_its_medians() {
         let [known, unknown] = [Some(10.0), None].map(|cpu| serde_json::to_value(turns(cpu)).unwrap());
-        let [first, second] = [&known["starts"][0], &known["starts"][1]];
+        let [first, second] = [&known["starts"][0], &known["starts"][2]];
         assert_eq!((&first["turns"], &second["turns"]), (&5.into(), &1.into()));
         assert_eq!(first["ratio"], 0.9);
         assert_eq!(first["per_second"], serde_json::json!([100.0, 90.0]));
         assert_eq!(second["cpu"], serde_json::json!([10.0, 5.0]));
         assert_eq!(second["ratio_by_cpu"], 2.0);
+        assert!((known["ratio"]["median"].as_f64().unwrap() - 0.9).abs() < 1e-9);
         assert!(unknown["starts"][0]["ratio_by_cpu"].is_null());
         assert!(turns(None).ratio_by_cpu().median.is_nan());
     }

@@ -10,7 +10,7 @@ use http::{Extensions, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::Full;
 use pin_project_lite::pin_project;
-use watertight::{Connection, Lease, NoResponder};
+use watertight::{Connection, Lease, Scope};
 
 use super::body::{HttpResponse, RequestBody, ResponseBody};
 use super::engine::Stray;
@@ -76,6 +76,8 @@ pin_project! {
         #[pin]
         future: Option<F>,
         task: Task,
+        // The one of the session it belongs to, lent to the thread while the engine works on it.
+        scope: Option<Scope>,
     }
 }
 
@@ -89,13 +91,14 @@ impl<F> ResponseFuture<F> {
         call: impl FnOnce(Request<RequestBody<B>>) -> F,
     ) -> Self {
         let mut request = Some(request.map(RequestBody::client));
-        let mut made = Self { future: None, task };
-        let Self { future, task } = &mut made;
-        match (&*task, task.session()) {
+        let scope = task.session().map(|session| session.scope().clone());
+        let mut made = Self { future: None, task, scope };
+        let Self { future, task, scope } = &mut made;
+        match (&*task, &scope) {
             (Task::Ignore, _) => {}
-            (task, Some(session)) => {
+            (task, Some(_)) => {
                 // After a panic there is none.
-                let _reported = watertight::run(session.scope().clone(), None::<NoResponder>, || {
+                let _reported = watertight::run_lent(scope, || {
                     let Some(mut request) = request.take() else { return };
                     // The engine keeps a request that opens a session, with its extensions. It never looks at those of later
                     // ones.
@@ -124,25 +127,24 @@ where
         let Some(future) = this.future.as_mut().as_pin_mut() else {
             return Poll::Ready(Ok(not_asked(this.task)));
         };
-        let (look, waker) = match &*this.task {
-            Task::Poll(poll) => (Some(poll.session().look()), poll.ask(cx.waker())),
-            _ => (None, cx.waker()),
+        let poll = match &*this.task {
+            Task::Poll(poll) => Some((poll.session().look(), poll.bell())),
+            _ => None,
         };
-        let cx = &mut Context::from_waker(waker);
-        let polled = match this.task.session() {
-            None => future.poll(cx),
-            Some(session) => {
-                let scope = || session.scope().clone();
-                let mut polled = None;
-                let _reported =
-                    watertight::run(scope(), None::<NoResponder>, || polled = Some(future.poll(cx)));
-                let Some(polled) = polled else {
-                    let _ = watertight::run(scope(), None::<NoResponder>, || this.future.set(None));
-                    return Poll::Ready(Ok(unknown_session()));
-                };
-                polled
-            }
+        let waker = poll.as_ref().map_or(cx.waker(), |(_, bell)| bell);
+        let asking = &mut Context::from_waker(waker);
+        let polled = if this.scope.is_some() {
+            let mut polled = None;
+            let _reported = watertight::run_lent(this.scope, || polled = Some(future.poll(asking)));
+            let Some(polled) = polled else {
+                let _ = watertight::run_lent(this.scope, || this.future.set(None));
+                return Poll::Ready(Ok(unknown_session()));
+            };
+            polled
+        } else {
+            future.poll(asking)
         };
+        let look = poll.map(|(look, _)| look);
         let answer = match (polled, &*this.task, look) {
             (Poll::Ready(answer), ..) => answer?,
             (Poll::Pending, Task::Poll(poll), Some(look)) if !poll.park(look, cx.waker()) => {

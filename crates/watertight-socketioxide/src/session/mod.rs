@@ -1,6 +1,5 @@
 //! Engine.IO sessions: which compartment a session is, and how one that polls is closed.
 
-mod alarm;
 mod known;
 mod polls;
 
@@ -8,12 +7,12 @@ use std::sync::{Arc, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use futures_util::task::{ArcWake, WakerRef, waker_ref};
 use parking_lot::Mutex;
 use socketioxide::adapter::Adapter;
 use socketioxide::socket::Socket;
 use watertight::{Activity, CloseMode, Compartment, Lease, Notice, Registry, Scope, Seal};
 
-use self::alarm::Alarm;
 pub(crate) use self::polls::Look;
 use self::polls::{Parked, Polls};
 
@@ -120,9 +119,9 @@ impl PollingSession {
     }
 
     /// A poll request begins.
-    pub(crate) fn begin_poll(self: &Arc<Self>) -> PollRequest {
-        let (number, alarm) = self.polls.begin();
-        PollRequest { session: Arc::clone(self), number, waker: Waker::from(Arc::clone(&alarm)), alarm }
+    pub(crate) fn begin_poll(self: Arc<Self>) -> PollRequest {
+        let number = self.polls.begin();
+        PollRequest { session: self, number }
     }
 
     /// A poll request is about to ask the engine for something to send.
@@ -164,20 +163,24 @@ impl Drop for PollingSession {
     }
 }
 
+/// What the engine wakes when it has something for the poll request that waits. It stands between the engine and whoever
+/// polls that: as long as one waits and the engine has not woken it, the engine has the session.
+impl ArcWake for PollingSession {
+    fn wake_by_ref(this: &Arc<Self>) {
+        this.polls.ring();
+    }
+}
+
 /// A poll request of a session, until it is answered or given up.
 pub(crate) struct PollRequest {
     session: Arc<PollingSession>,
     number: u32,
-    alarm: Arc<Alarm>,
-    /// Rings it.
-    waker: Waker,
 }
 
 impl PollRequest {
-    /// The engine is about to be asked by the task of `waker`; answers what it is to wake.
-    pub(crate) fn ask(&self, waker: &Waker) -> &Waker {
-        self.alarm.set(waker);
-        &self.waker
+    /// What the engine is to wake.
+    pub(crate) fn bell(&self) -> WakerRef<'_> {
+        waker_ref(&self.session)
     }
 
     pub(crate) fn session(&self) -> &Arc<PollingSession> {
@@ -192,8 +195,7 @@ impl PollRequest {
 
 impl Drop for PollRequest {
     fn drop(&mut self) {
-        self.alarm.end();
-        self.session.polls.end(Instant::now());
+        self.session.polls.end(self.number, Instant::now());
     }
 }
 

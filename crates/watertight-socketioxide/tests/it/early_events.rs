@@ -117,11 +117,12 @@ async fn the_hold_is_bounded() {
     let mut answered = 1;
     let works_on = async {
         loop {
-            let last = client.emit_with_ack("/flood", "echo", Value::from("last")).await;
+            client.emit_with_ack("/flood", "echo", Value::from("last")).await;
             let answer = async {
                 loop {
                     match client.next().await {
-                        Packet::Ack { id, .. } if id == last => return,
+                        // Of this one or, when others have the processors, of one before.
+                        Packet::Ack { .. } => return,
                         packet => answered += usize::from(packet.is_event("echo")),
                     }
                 }
