@@ -16,11 +16,11 @@ What Watertight costs and how it behaves under faults, beside bare servers that 
 `cargo xtask bench`, from what it has measured; nothing in it is written by hand.
 
 Every server and every load generator runs on the same machine, over loopback. Servers that are compared take turns in
-one run; ratios are medians over the turns, with the least and the greatest in brackets where nothing else is said. A machine that others use as well
-adds to every time: with each scenario stands what part of all processors was used by others, which are the processes that
-neither measure nor are measured, and what part the host took away; also the machine, the versions, and the commit, with
-a `+` when something was changed since. *Met* and *missed* are the bars that the project has set itself; *undecided* are those of
-which the measurement tells neither.
+one run; ratios are medians over the turns, with the least and the greatest in brackets where nothing else is said. A
+machine that others use as well adds to every time: with each scenario stands what part of all processors was used by
+others, which are the processes that neither measure nor are measured, and what part the host took away; also the machine,
+the versions, and the commit, with a `+` when something was changed since. *Met* and *missed* are the bars that the project
+has set itself; *undecided* are those of which the measurement tells neither.
 ";
 
 /// Writes the document of `order`, which names scenarios by their file in `results`, and says what was not measured. What

@@ -95,8 +95,9 @@ pub fn run<R>(
     enter(&mut scope, &mut responder, work)
 }
 
-/// As [`run`], of work that is done piece by piece in one scope: that comes back each time, where a clone of it would count
-/// up and down what all work for one compartment shares. Without a scope it runs outside of any.
+/// As [`run`], for work that is done piece by piece in one scope. The scope is lent for each piece and is there again after it:
+/// with a clone for each, all would count up and down what the work of one compartment shares. Without a scope, `work` runs
+/// outside of any.
 ///
 /// # Errors
 ///
